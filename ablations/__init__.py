@@ -1,0 +1,1 @@
+"""What is asked (studies, recipes) and one trial of it (data, training, evaluation); the command line."""

@@ -1,0 +1,480 @@
+"""The command line. Each command imports what it needs when it is called: `plan` loads neither torch, Ray nor MLflow."""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ablations.reader import StudyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ablations.study import Study
+    from orchestrator.runs import Run
+    from orchestrator.studies import RecordedStudy
+    from orchestrator.trial import Trial
+
+OK, TRIALS_FAILED, WRONG_INPUT, CONTRADICTED, UNREACHABLE, DAMAGED, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
+
+app = typer.Typer(
+    help="Rebuild the experiments of Deep Residual Learning (He et al., 2015), and judge its claims.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study that ships, or path of a study file.")]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", envvar="ABLATE_RESULTS", help="Results directory, shared by all nodes.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change one value for every arm, as recipe.lr=0.03.")
+]
+SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds of every arm.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+SlotsOption = Annotated[int | None, typer.Option("--slots", min=1, help="Trials at a time; by default one per core.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option("--tracking", envvar="MLFLOW_TRACKING_URI", help="MLflow's address; by default SQLite in the results."),
+]
+RESULTS = Path("results")
+
+
+@app.command()
+def studies(as_json: JsonOption = False) -> None:
+    """List the studies that ship."""
+    from ablations.study import load, shipped
+
+    found = [load(name) for name in shipped()]
+    if as_json:
+        facts = [
+            {"name": s.name, "question": s.question, "source": s.source, "arms": len(s.arms), "trials": _size(s)}
+            for s in found
+        ]
+        _print_json(facts)
+        return
+    for study in found:
+        typer.echo(f"{study.name:20} {_size(study):4} trials  {study.question}")
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the study; the file is NAME.yaml here.")],
+) -> None:
+    """Write a commented study file to start from."""
+    from ablations.study import template
+
+    text, path = template(name), Path(f"{name}.yaml")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise StudyError(f"{path}: exists already; choose another name or remove it") from None
+    typer.echo(f"{path} written; next: ablate plan {path}")
+
+
+@app.command()
+def plan(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
+    results: ResultsOption = RESULTS,
+    slots: SlotsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a run would do now, in which order, and how long it would take."""
+    from ablations.console import planned_facts, print_plan
+    from ablations.trials import recorded
+    from orchestrator.ledger import Ledger
+    from orchestrator.plan import plan as make_plan
+
+    loaded = _load(study, overrides, seeds)
+    planned = make_plan(_trials(loaded), Ledger(results))
+    slots = slots or _cores()
+    if as_json:
+        facts = {
+            "study": loaded.name,
+            "question": loaded.question,
+            "sha256": recorded(loaded).sha256,
+            "results": str(results),
+            "slots": slots,
+            "expected_seconds": round(planned.wall_seconds(slots), 1),
+            "trials": [planned_facts(each) for each in planned.trials],
+        }
+        _print_json(facts)
+        return
+    print_plan(loaded.name, planned, slots, _stdout())
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
+    results: ResultsOption = RESULTS,
+    data: Annotated[Path, typer.Option("--data", envvar="ABLATE_DATA", help="Folder of the data sets.")] = Path("data"),
+    slots: SlotsOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    tracking: TrackingOption = None,
+    track: Annotated[bool, typer.Option("--track/--no-track", help="Copy committed records to MLflow.")] = True,
+    commit_seconds: Annotated[float, typer.Option(min=0.0, help="Seconds between commits of a trial.")] = 30.0,
+) -> None:
+    """Run what the ledger misses of a study, and resume what is partial; again, and nothing is submitted."""
+    from ablations.data.images import DataError
+    from ablations.data.load import prepare
+    from ablations.trials import recorded
+    from orchestrator.drive import run as drive
+    from orchestrator.ledger import Ledger
+    from orchestrator.plan import plan as make_plan
+    from orchestrator.worker import Setting
+
+    loaded = _load(study, overrides, seeds)
+    on = _device(device)
+    trials = _trials(loaded, gpus=1.0 if on == "cuda" else 0.0)
+    results, console = results.resolve(), _stderr()
+    for name in sorted({each.trial.params["data"]["name"] for each in make_plan(trials, Ledger(results)).open}):
+        try:
+            prepare(name, data, results / "data")
+        except DataError as error:
+            _fail(str(error), UNREACHABLE)
+    setting = Setting(
+        results=str(results),
+        entry="ablations.trial:run",
+        site={"data": str(results / "data"), "device": on},
+        commit_seconds=commit_seconds,
+    )
+    uri = _tracking(tracking, results) if track else None
+    standing = drive(recorded(loaded), trials, setting, slots=slots or _cores(), tracking=uri, console=console)
+    for key, reason in standing.failed.items():
+        name = next(trial.name for trial in trials if trial.key == key)
+        console.print(f"[red]failed[/] {name}: {reason}", highlight=False)
+    console.print(
+        f"{standing.submitted} submitted, {len(standing.done)} done, {len(standing.failed)} failed;"
+        f" next: ablate report {study}" + (f" --results {results}" if results != RESULTS.resolve() else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+    if standing.failed:
+        raise typer.Exit(TRIALS_FAILED)
+
+
+@app.command()
+def status(study: StudyArgument, results: ResultsOption = RESULTS, as_json: JsonOption = False) -> None:
+    """Show how far a study is: by arm, failures first."""
+    from ablations.console import print_status, run_facts
+
+    record, runs, alive = _recorded_runs(study, None, None, results)
+    if as_json:
+        _print_json({"study": record.name, "trials": [run_facts(each, alive) for each in runs]})
+        return
+    print_status(record, runs, alive, _stdout())
+
+
+@app.command()
+def show(
+    trial: Annotated[str, typer.Argument(help="Name of a trial, as digits-plain-20.s0, or the beginning of its key.")],
+    results: ResultsOption = RESULTS,
+    as_json: JsonOption = False,
+) -> None:
+    """Show everything that is known of one trial."""
+    from ablations.console import print_run, run_facts
+    from orchestrator.ledger import Ledger
+    from orchestrator.runs import read_run
+
+    ledger = Ledger(results)
+    arm, about = _trial(trial, ledger)
+    found = read_run(arm, about["seed"], about["key"], ledger)
+    alive = {found.key} if ledger.folder(found.key).alive() else set[str]()
+    if as_json:
+        facts = run_facts(found, alive) | {"params": about["params"], "attempts": list(found.attempts)}
+        _print_json(facts)
+        return
+    print_run(found, about["params"], str(ledger.folder(found.key).path), alive, _stdout())
+
+
+@app.command()
+def report(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
+    results: ResultsOption = RESULTS,
+    to: Annotated[Path | None, typer.Option("--to", help="The page's file; by default in the results.")] = None,
+    tracking: TrackingOption = None,
+) -> None:
+    """Write the study's page: one HTML file with its tables, figures, claims and provenance."""
+    from reports.page import render
+
+    record, runs, _ = _recorded_runs(study, overrides, seeds, results)
+    path = to or results / "studies" / record.name / "report.html"
+    page = render(record, runs, about={"command": f"ablate report {study}", "version": _version()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    typer.echo(f"page: {path.resolve()}")
+    where = f" --results {results}" if results != RESULTS else ""
+    typer.echo(f"MLflow: ablate ui{where}" + (f" --tracking {tracking}" if tracking else ""))
+
+
+@app.command()
+def check(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
+    results: ResultsOption = RESULTS,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge the study's claims; exit code 3 if one is contradicted."""
+    from ablations.console import coloured
+    from reports.claims import judge
+
+    record, runs, _ = _recorded_runs(study, overrides, seeds, results)
+    verdicts = judge(record, runs)
+    if as_json:
+        _print_json([each.facts() for each in verdicts])
+    else:
+        console = _stdout()
+        for each in verdicts:
+            console.print(f"{coloured(str(each.verdict)):28} [bold]{each.id}[/]  {each.text}", highlight=False)
+            console.print(f"           {each.statistic or each.reason}", style="bright_black", highlight=False)
+    if any(str(each.verdict) == "fails" for each in verdicts):
+        raise typer.Exit(CONTRADICTED)
+
+
+@app.command()
+def publish(study: StudyArgument, results: ResultsOption = RESULTS, tracking: TrackingOption = None) -> None:
+    """Copy what the ledger holds of a study, and MLflow does not, to MLflow."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.studies import write_study
+    from orchestrator.tracking import TrackingError
+    from orchestrator.tracking import publish as copy
+
+    record, _, _ = _recorded_runs(study, None, None, results)
+    write_study(results, record)
+    try:
+        touched = copy(Ledger(results), record, _tracking(tracking, results))
+    except TrackingError as error:
+        _fail(str(error), UNREACHABLE)
+    typer.echo(f"{touched} runs brought up to date")
+
+
+@app.command()
+def ui(
+    results: ResultsOption = RESULTS,
+    tracking: TrackingOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow's own pages on this machine, for this machine alone."""
+    uri = _tracking(tracking, results)
+    if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise StudyError(f"{results}/mlflow.db: there is none yet; run a study, or `ablate publish` one")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", f"localhost:{port},127.0.0.1:{port}"]
+    os.environ.update({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"})
+    typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, arguments as a list
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of study files, for editors."""
+    from ablations.study import schema as study_schema
+
+    _print_json(study_schema())
+
+
+def main() -> None:
+    """Every error that a user can cause ends in one line on standard error and the exit code of DESIGN.md."""
+    debug = "--debug" in sys.argv
+    arguments = [each for each in sys.argv[1:] if each != "--debug"]
+    usage_error: Any = typer.BadParameter.__mro__[2]  # click's own base of usage errors, whichever click typer carries
+    try:
+        code = app(arguments, standalone_mode=False)
+    except usage_error as error:
+        code = _say(f"{error.format_message()} See ablate --help.", WRONG_INPUT)
+    except typer.Abort:
+        code = _say("interrupted; what was committed is kept, and the same command goes on from there", INTERRUPTED)
+    except KeyboardInterrupt:
+        code = _say("interrupted; what was committed is kept, and the same command goes on from there", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = OK
+    except Exception as error:  # noqa: BLE001 - the last resort: one line, and the traceback only where it is asked for
+        if debug:
+            traceback.print_exc()
+        code = _say(_line(error), _code(error))
+    raise SystemExit(code if isinstance(code, int) else OK)
+
+
+class _Stop(Exception):  # noqa: N818
+    """Ends the command with a line and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _fail(message: str, code: int) -> None:
+    raise _Stop(message, code)
+
+
+def _say(message: str, code: int) -> int:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, StudyError):
+        return WRONG_INPUT
+    if isinstance(error, _Stop):
+        return error.code
+    from orchestrator.ledger import LedgerError
+    from orchestrator.studies import StudyInUse
+
+    if isinstance(error, StudyInUse):
+        return UNREACHABLE
+    if isinstance(error, LedgerError):
+        return DAMAGED
+    return WRONG_INPUT if isinstance(error, OSError) else OUR_BUG
+
+
+def _line(error: Exception) -> str:
+    if _code(error) != OUR_BUG:
+        return str(error)
+    return f"{type(error).__name__}: {error}; this is a bug in Ablate, --debug shows where"
+
+
+def _load(source: str, overrides: list[str] | None, seeds: int | None) -> "Study":
+    """The study, with its claims checked against those that reports can judge."""
+    from ablations.study import load
+    from reports.published import paper_claims
+
+    return load(source, overrides=overrides or (), seeds=seeds, known_claims=paper_claims(), say_problem=_say_problem)
+
+
+def _say_problem(say: str) -> str | None:
+    """What is wrong with the test of a study's own claim."""
+    from reports.sentences import parse_claim
+
+    try:
+        parse_claim(say)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _trials(study: "Study", gpus: float = 0.0) -> "list[Trial]":
+    from ablations.trials import trials
+
+    return trials(study, gpus=gpus)
+
+
+def _recorded_runs(
+    source: str, overrides: list[str] | None, seeds: int | None, results: Path
+) -> "tuple[RecordedStudy, list[Run], set[str]]":
+    """The study as it was last run, unless something else is asked for; its runs; the keys being worked on now."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.runs import read_runs
+
+    record, ledger = _record(source, overrides, seeds, results), Ledger(results)
+    runs = read_runs(record, ledger)
+    return record, runs, {each.key for each in runs if ledger.folder(each.key).alive()}
+
+
+def _record(source: str, overrides: list[str] | None, seeds: int | None, results: Path) -> "RecordedStudy":
+    from ablations.trials import recorded
+    from orchestrator.studies import read_study
+
+    try:
+        asked = recorded(_load(source, overrides, seeds))
+    except StudyError:
+        if not overrides and seeds is None and source.isidentifier() or (results / "studies" / source).is_dir():
+            return read_study(results, source)
+        raise
+    try:
+        known = read_study(results, asked.name)
+    except FileNotFoundError:
+        return asked
+    return known if not overrides and seeds is None and known.sha256 == asked.sha256 else asked
+
+
+def _trial(name: str, ledger: Any) -> "tuple[Any, dict[str, Any]]":
+    """The trial of this name or key, from the ledger alone."""
+    from orchestrator.studies import RecordedArm
+
+    found = [
+        dict(about)
+        for key in ledger.keys()
+        if (about := ledger.folder(key).about()) and (about["name"] == name or key.startswith(name))
+    ]
+    if not found:
+        raise StudyError(f"{ledger.root}: no trial {name!r}; `ablate status STUDY --json` lists names and keys")
+    if len(found) > 1:
+        keys = ", ".join(each["key"] for each in found[:5])
+        raise StudyError(f"{ledger.root}: {len(found)} trials are called {name!r}; give the key: {keys}")
+    about = found[0]
+    params = about["params"]
+    arm = RecordedArm(
+        name=about["arm"],
+        network=params["network"],
+        recipe=params["recipe"],
+        deviations=(),
+        parameters=about["parameters"],
+        multiply_adds=about["multiply_adds"],
+        trials=[(about["seed"], about["key"])],
+    )
+    return arm, about
+
+
+def _size(study: "Study") -> int:
+    return sum(arm.seeds for arm in study.arms)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _device(asked: str) -> str:
+    from orchestrator.provenance import gpus
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise StudyError(f"--device: is auto, cpu or cuda, not {asked!r}")
+    if asked == "cuda" and not gpus():
+        _fail("--device cuda: this machine has no NVIDIA GPU; use --device cpu", UNREACHABLE)
+    return "cuda" if asked == "cuda" or (asked == "auto" and gpus()) else "cpu"
+
+
+def _tracking(asked: str | None, results: Path) -> str:
+    from orchestrator.tracking import default_uri
+
+    return asked or default_uri(results)
+
+
+def _version() -> str:
+    from orchestrator.provenance import version
+
+    return version("ablate") or "unknown"
+
+
+def _print_json(facts: Any) -> None:
+    typer.echo(json.dumps(facts, indent=1, allow_nan=False))
+
+
+def _stdout() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+def _stderr() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+if __name__ == "__main__":
+    main()

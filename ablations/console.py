@@ -1,0 +1,163 @@
+"""What the command line prints: plans, standings, runs. Facts come in as values; nothing is computed here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.runs import Outcome, Run
+from orchestrator.studies import RecordedStudy
+from orchestrator.trial import State
+from orchestrator.watch import spoken
+
+COLOURS = {
+    "done": "green",
+    "finished": "green",
+    "holds": "green",
+    "fails": "red",
+    "failed": "red",
+    "partial": "yellow",
+    "running": "yellow",
+    "diverged": "magenta",
+    "blocked": "bright_black",
+    "missing": "bright_black",
+    "undecided": "yellow",
+}
+
+
+def coloured(word: str) -> str:
+    return f"[{COLOURS[word]}]{word}[/]" if word in COLOURS else word
+
+
+def count(number: float) -> str:
+    """`1.73 M`: parameters and multiply-adds as tables print them."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return f"{number:g}"
+
+
+def planned_facts(each: PlannedTrial) -> dict[str, Any]:
+    """One trial of `plan --json`."""
+    trial = each.trial
+    return {
+        "name": trial.name,
+        "key": trial.key,
+        "arm": trial.arm,
+        "seed": trial.seed,
+        "state": each.state,
+        "iteration": each.iteration,
+        "iterations": trial.iterations,
+        "parameters": trial.parameters,
+        "multiply_adds": trial.multiply_adds,
+        "expected_seconds": round(each.expected_seconds, 1),
+        "resources": {"cpus": trial.resources.cpus, "gpus": trial.resources.gpus},
+        "reason": trial.blocked,
+    }
+
+
+def print_plan(study: str, plan: Plan, slots: int, console: Console) -> None:
+    """The arms in the order in which their first trial would start, and what the whole costs."""
+    table = Table("arm", "trials", "state", "parameters", "multiply-adds", "expected each", title=study, title_justify="left")
+    for column in (1, 3, 4, 5):
+        table.columns[column].justify = "right"
+    arms: dict[str, list[PlannedTrial]] = {}
+    for each in plan.trials:
+        arms.setdefault(each.trial.arm, []).append(each)
+    for arm, members in arms.items():
+        first = members[0].trial
+        states = {state: sum(each.state is state for each in members) for state in State}
+        table.add_row(
+            arm,
+            str(len(members)),
+            ", ".join(f"{number} {coloured(state)}" for state, number in states.items() if number),
+            count(first.parameters),
+            count(first.multiply_adds),
+            spoken(max(each.expected_seconds for each in members)),
+        )
+    console.print(table)
+    for reason in sorted({each.trial.blocked for each in plan.trials if each.trial.blocked}):
+        console.print(f"blocked: {reason}")
+    console.print(
+        f"{len(plan.trials)} trials, {len(plan.open)} to run: {spoken(plan.work_seconds)} of work,"
+        f" {spoken(plan.wall_seconds(slots))} with {slots} at a time, longest expected first",
+        highlight=False,
+    )
+
+
+def print_status(study: RecordedStudy, runs: Sequence[Run], alive: set[str], console: Console) -> None:
+    """Failures first, then the grid by arm."""
+    for run in runs:
+        if run.outcome is Outcome.FAILED:
+            console.print(f"[red]failed[/] {run.name}: {run.reason}", highlight=False)
+        for note in run.notes:
+            console.print(f"[yellow]note[/] {run.name}: {note}", highlight=False)
+    table = Table("arm", "trials", "outcome", "iterations", "seconds", title=study.name, title_justify="left")
+    for column in (1, 3, 4):
+        table.columns[column].justify = "right"
+    for arm in study.arms:
+        members = [run for run in runs if run.arm == arm.name]
+        table.add_row(
+            arm.name,
+            str(len(members)),
+            f"blocked: {arm.blocked}" if arm.blocked else _outcomes(members, alive),
+            f"{sum(run.iteration for run in members):,} of {sum(run.iterations for run in members):,}",
+            f"{sum(run.seconds for run in members):,.0f}",
+        )
+    console.print(table)
+
+
+def _outcomes(runs: Sequence[Run], alive: set[str]) -> str:
+    words = [standing(run, alive) for run in runs]
+    return ", ".join(f"{words.count(word)} {coloured(word)}" for word in dict.fromkeys(words))
+
+
+def standing(run: Run, alive: set[str]) -> str:
+    """An outcome in a word; `partial` where the end was not reached and no attempt is at work."""
+    return "partial" if run.outcome is Outcome.RUNNING and run.key not in alive else str(run.outcome)
+
+
+def run_facts(run: Run, alive: set[str]) -> dict[str, Any]:
+    """One trial of `status --json`."""
+    return {
+        "name": run.name,
+        "key": run.key,
+        "arm": run.arm,
+        "seed": run.seed,
+        "outcome": standing(run, alive),
+        "iteration": run.iteration,
+        "iterations": run.iterations,
+        "seconds": run.seconds,
+        "attempts": len(run.attempts),
+        "result": dict(run.result),
+        "reason": run.reason,
+        "mlflow_run": run.mlflow_run,
+        "notes": list(run.notes),
+    }
+
+
+def print_run(run: Run, params: Mapping[str, Any], folder: str, alive: set[str], console: Console) -> None:
+    """Everything that is known of one trial."""
+    console.print(f"[bold]{run.name}[/]  key {run.key}  {coloured(standing(run, alive))}", highlight=False)
+    console.print(f"iteration {run.iteration:,} of {run.iterations:,}, {run.seconds:,.1f} s of training", highlight=False)
+    if run.reason:
+        console.print(f"[red]{run.reason}[/]", highlight=False)
+    for title, values in (("result", run.result), *((name, params[name]) for name in ("network", "recipe", "data"))):
+        table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, value in values.items():
+            table.add_row(name, str(value))
+        console.print(table)
+    table = Table("attempt", "started", "from", "ended", "host", "commit", title="attempts", title_justify="left")
+    for number, attempt in enumerate(run.attempts, 1):
+        commit = str(attempt.get("commit") or "unknown")[:12] + ("+changes" if attempt.get("dirty") else "")
+        how = attempt.get("cause", "killed" if run.key not in alive or number < len(run.attempts) else "at work")
+        table.add_row(
+            str(number), attempt.get("started", ""), str(attempt.get("from_iteration", "")), how,
+            attempt.get("host", ""), commit,
+        )  # fmt: skip
+    console.print(table)
+    if run.mlflow_run:
+        console.print(f"MLflow run {run.mlflow_run}", highlight=False)
+    console.print(f"ledger: {folder}", highlight=False, soft_wrap=True)

@@ -1,0 +1,21 @@
+"""All randomness of training, as functions of (seed, purpose, epoch): nothing here has a history.
+
+Philox's raw stream is fixed for ever by NumPy's compatibility policy, unlike `permutation` or `integers` on top of it.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def draw(seed: int, purpose: str, epoch: int, count: int) -> NDArray[np.uint64]:
+    """`count` independent 64-bit words for one epoch of one purpose."""
+    digest = hashlib.sha256(f"{purpose}:{seed}:{epoch}".encode()).digest()
+    key = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
+    return np.random.Philox(key=key).random_raw(count)
+
+
+def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """The permutation in which an epoch visits its `count` images."""
+    return np.argsort(draw(seed, "order", epoch, count), kind="stable")

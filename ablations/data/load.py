@@ -1,0 +1,79 @@
+"""From a data set's name to its images: found, checked against its fingerprint, decoded once and kept as arrays."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ablations.data import cifar10, cifar10_jpeg, digits
+from ablations.data.images import DataError, Images, fingerprint
+from ablations.data.sets import SETS
+
+
+def prepare(name: str, folder: Path, cache: Path) -> None:
+    """See to it that `load` will find the data set: decode it, or download it where that is possible.
+
+    Raises DataError where it is missing, damaged, or not what its fingerprint says.
+    """
+    if SETS[name].blocked:
+        raise DataError(f"{name}: {SETS[name].blocked}")
+    if name == "digits" or _cached(name, cache).exists():
+        return
+    if name == "cifar10":
+        _keep(cifar10.read(cifar10.find(folder) or cifar10.download(folder)), _cached(name, cache))
+        return
+    source = cifar10_jpeg.find(folder)
+    if source is None:
+        raise DataError(
+            f"{name}: neither a folder {name}/train nor {name}.tar.xz in {folder}; say where it is with --data FOLDER"
+        )
+    images = cifar10_jpeg.read(source)
+    _check(name, images, str(source))
+    _keep(images, _cached(name, cache))
+
+
+@lru_cache(maxsize=2)
+def load(name: str, cache: Path) -> Images:
+    """The images of a prepared data set. A warm worker reads them once for all its trials."""
+    if name == "digits":
+        images = digits.read()
+    else:
+        path = _cached(name, cache)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                images = Images(**{key: arrays[key] for key in arrays.files})
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise DataError(f"{name}: {path} is missing or damaged ({error}); remove it and run again") from error
+    if name != "cifar10":
+        _check(name, images, str(cache))
+    return images
+
+
+def _cached(name: str, cache: Path) -> Path:
+    return cache / f"{name}-{SETS[name].fingerprint.split(':')[1][:12]}.npz"
+
+
+def _check(name: str, images: Images, where: str) -> None:
+    found = fingerprint(images)
+    if found != SETS[name].fingerprint:
+        raise DataError(
+            f"{name}: the images in {where} have fingerprint {found[:19]}..., not {SETS[name].fingerprint[:19]}...;"
+            " they are other pixels, and no result on them may carry this name"
+        )
+
+
+def _keep(images: Images, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with partial.open("wb") as file:
+        np.savez(
+            file,
+            train=images.train,
+            train_labels=images.train_labels,
+            test=images.test,
+            test_labels=images.test_labels,
+        )
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

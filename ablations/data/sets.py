@@ -1,0 +1,87 @@
+"""What is known of each data set without reading it. Imports nothing that reads data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models.spec import Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A data set by name. `fingerprint` identifies the pixels and labels; it is checked when they are read."""
+
+    name: str
+    title: str
+    layout: Layout
+    channels: int
+    classes: int
+    size: int
+    train_images: int
+    test_images: int
+    fingerprint: str
+    recipe: str
+    """Name of the recipe that a study gets when it names none."""
+    paper: bool
+    """Whether the paper trained on these very images; if not, no result on them is put beside its numbers as equal."""
+    blocked: str | None = None
+    """Why no trial can be trained on it yet."""
+
+
+SETS: Mapping[str, DataSet] = {
+    each.name: each
+    for each in (
+        DataSet(
+            name="digits",
+            title="scikit-learn's handwritten digits, 8x8",
+            layout="cifar",
+            channels=1,
+            classes=10,
+            size=8,
+            train_images=1437,
+            test_images=360,
+            fingerprint="sha256:3ec41850a22a767fc47da06ec6c251e36c300eb8ee13071fb9add337cdee053e",
+            recipe="digits",
+            paper=False,
+        ),
+        DataSet(
+            name="cifar10",
+            title="CIFAR-10",
+            layout="cifar",
+            channels=3,
+            classes=10,
+            size=32,
+            train_images=50_000,
+            test_images=10_000,
+            fingerprint="md5:c58f30108f718f92721af3b95e74349a",
+            recipe="cifar",
+            paper=True,
+        ),
+        DataSet(
+            name="cifar10-jpeg",
+            title="CIFAR-10, re-encoded as lossy JPEG",
+            layout="cifar",
+            channels=3,
+            classes=10,
+            size=32,
+            train_images=50_000,
+            test_images=10_000,
+            fingerprint="sha256:7da6a56bd03fb1254927be66bfb87c469e201af7309af6d03d3a1c2f00259e5d",
+            recipe="cifar",
+            paper=False,
+        ),
+        DataSet(
+            name="imagenet",
+            title="ImageNet, ILSVRC 2012",
+            layout="imagenet",
+            channels=3,
+            classes=1000,
+            size=224,
+            train_images=1_281_167,
+            test_images=50_000,
+            fingerprint="ilsvrc2012:1281167+50000",
+            recipe="imagenet",
+            paper=True,
+            blocked="ImageNet cannot be trained on yet: no loader for it is built in",
+        ),
+    )
+}

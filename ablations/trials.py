@@ -1,0 +1,147 @@
+"""From a study to what the orchestrator runs and the results directory remembers: trials, with keys and prices."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+from ablations import keys
+from ablations.data.sets import SETS
+from ablations.grid import WIDTHS
+from ablations.recipes import CIFAR, IMAGENET, Recipe
+from ablations.study import Arm, Study
+from models.complexity import multiply_adds, parameters
+from models.layers import layers
+from models.spec import Network
+from orchestrator.studies import RecordedArm, RecordedStudy
+from orchestrator.trial import Resources, Trial
+
+_PAPER = {"cifar": ("cifar10", CIFAR), "imagenet": ("imagenet", IMAGENET)}
+"""The paper's data set and recipe for each layout."""
+_MEASUREMENT = ("record_every", "evaluate_every")
+"""How often is measured; the paper does not say, and training does not change with it."""
+_NOT_IN_PAPER = ("weight_decay_scope",)
+_WARMUP = ("warmup_lr", "warmup_until_error", "warmup_from_depth")
+
+
+def trials(study: Study, *, gpus: float = 0) -> list[Trial]:
+    """One trial for each arm and seed, in the order of the study. `gpus` is the share of a GPU that each occupies."""
+    return [trial for arm in study.arms for trial in _of_arm(arm, Resources(gpus=gpus))]
+
+
+def recorded(study: Study) -> RecordedStudy:
+    """What the results directory remembers of the study, so that a report needs no study file."""
+    return RecordedStudy(
+        name=study.name,
+        question=study.question,
+        source=study.source,
+        text=study.text,
+        sha256=study.sha256,
+        overrides=list(study.overrides),
+        arms=[_recorded_arm(arm) for arm in study.arms],
+        tables=list(study.report.tables),
+        figures=list(study.report.figures),
+        claims=[_recorded_claim(claim.id, claim.say, claim.text) for claim in study.claims],
+    )
+
+
+def deviations(network: Network, recipe: Recipe) -> list[str]:
+    """Departures from the paper's data, network and recipe, as `lr 0.03 (paper 0.1)`; none: it is the paper's own.
+
+    Values that change nothing in this arm are no departures: a warm-up that begins at 110 layers says nothing of 56.
+    """
+    data, paper = _PAPER[network.layout]
+    found = [] if SETS[network.data].paper else [f"data {network.data} (paper {data})"]
+    found += _network_deviations(network)
+    for name, value in recipe.model_dump().items():
+        if name not in (*_MEASUREMENT, *_WARMUP, *_idle(recipe)) and value != getattr(paper, name):
+            expected = "does not say" if name in _NOT_IN_PAPER else _written(getattr(paper, name))
+            found.append(f"{name} {_written(value)} (paper {expected})")
+    return found + _warmup_deviations(network, recipe, paper)
+
+
+def _of_arm(arm: Arm, resources: Resources) -> Iterator[Trial]:
+    cost = _cost(arm.network)
+    for seed in range(arm.seeds):
+        params = keys.params(arm.network, arm.recipe, seed)
+        yield Trial(
+            key=keys.key(params),
+            name=f"{arm.name}.s{seed}",
+            arm=arm.name,
+            seed=seed,
+            params=params,
+            parameters=cost["parameters"],
+            multiply_adds=cost["multiply_adds"],
+            iterations=arm.recipe.iterations,
+            # Backward costs about twice what forward does.
+            work=3.0 * cost["multiply_adds"] * arm.recipe.batch * arm.recipe.iterations,
+            launches=float(arm.recipe.iterations * cost["layers"]),
+            resources=resources,
+            blocked=SETS[arm.network.data].blocked,
+        )
+
+
+@lru_cache(maxsize=256)
+def _cost(network: Network) -> dict[str, int]:
+    return {
+        "parameters": parameters(network),
+        "multiply_adds": multiply_adds(network),
+        "layers": sum(1 for _ in layers(network)),
+    }
+
+
+def _recorded_arm(arm: Arm) -> RecordedArm:
+    cost = _cost(arm.network)
+    return RecordedArm(
+        name=arm.name,
+        network=asdict(arm.network),
+        recipe=arm.recipe.model_dump(mode="json"),
+        deviations=deviations(arm.network, arm.recipe),
+        parameters=cost["parameters"],
+        multiply_adds=cost["multiply_adds"],
+        trials=[(seed, keys.key(keys.params(arm.network, arm.recipe, seed))) for seed in range(arm.seeds)],
+        blocked=SETS[arm.network.data].blocked,
+    )
+
+
+def _recorded_claim(claim: str, say: str, text: str) -> dict[str, str]:
+    return {"id": claim, "say": say, "text": text or say} if say else {"id": claim}
+
+
+def _network_deviations(network: Network) -> list[str]:
+    found = []
+    if network.width != WIDTHS[network.layout]:
+        found.append(f"width {network.width} (paper {WIDTHS[network.layout]})")
+    if network.stride != "1x1":
+        found.append(f"stride {network.stride} (paper 1x1)")
+    if network.init != "fan_out":
+        found.append(f"init {network.init} (paper does not say)")
+    return found
+
+
+def _idle(recipe: Recipe) -> tuple[str, ...]:
+    """Fields that change nothing under this recipe."""
+    return () if recipe.augmentation == "pad-crop-flip" else ("pad",)
+
+
+def _warmup_deviations(network: Network, recipe: Recipe, paper: Recipe) -> list[str]:
+    warms, paper_warms = _warms_up(network, recipe), _warms_up(network, paper)
+    if warms != paper_warms:
+        return (
+            [f"warm-up none (paper {paper.warmup_lr})"] if paper_warms else [f"warm-up {recipe.warmup_lr} (paper none)"]
+        )
+    if not warms:
+        return []
+    return [
+        f"{name} {_written(getattr(recipe, name))} (paper {_written(getattr(paper, name))})"
+        for name in ("warmup_lr", "warmup_until_error")
+        if getattr(recipe, name) != getattr(paper, name)
+    ]
+
+
+def _warms_up(network: Network, recipe: Recipe) -> bool:
+    return recipe.warmup_from_depth is not None and network.depth >= recipe.warmup_from_depth
+
+
+def _written(value: Any) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)

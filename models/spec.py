@@ -1,0 +1,92 @@
+"""What defines an architecture, as a value: no tensors, and nothing here imports torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Shortcut = Literal["none", "A", "B", "C"]
+Layout = Literal["cifar", "imagenet"]
+
+SHORTCUTS: tuple[Shortcut, ...] = ("none", "A", "B", "C")
+CIFAR_DEPTHS = (20, 32, 44, 56, 110, 1202)
+"""Table 6; any 6n + 2 is a network, these are the paper's."""
+IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+"""Table 1: blocks in conv2_x .. conv5_x for each depth."""
+BOTTLENECK_DEPTHS = (50, 101, 152)
+_ALLOWED: dict[str, tuple[str, ...]] = {
+    "layout": ("cifar", "imagenet"),
+    "shortcut": SHORTCUTS,
+    "stride": ("1x1", "3x3"),
+    "init": ("fan_out", "fan_in"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """One architecture of the paper under one data set's input and classes.
+
+    Raises ValueError where the paper's rules allow no such network.
+    """
+
+    data: str = "cifar10"
+    """Name of the data set; it is part of the network's name."""
+    layout: Layout = "cifar"
+    """`cifar`: three stages, 6n + 2 layers (sec. 4.2). `imagenet`: four stages after conv1 and pool1 (Table 1)."""
+    depth: int
+    """Weighted layers: convolutions outside shortcuts, and the classifier."""
+    shortcut: Shortcut = "none"
+    """`none` is the plain network. `A`: identity, zero-padded where the width grows. `B`: projection where the
+    width grows, identity elsewhere. `C`: every shortcut a projection (sec. 4.1)."""
+    channels: int = 3
+    classes: int = 10
+    size: int = 32
+    """Input height and width in pixels."""
+    width: int = 16
+    """Filters of the first stage; each later stage has twice as many (16, 32, 64; 64 to 512 on ImageNet)."""
+    stride: Literal["1x1", "3x3"] = "1x1"
+    """Where a bottleneck block strides: in its first 1x1 (the paper's) or in its 3x3 (torchvision's)."""
+    init: Literal["fan_out", "fan_in"] = "fan_out"
+    """He initialisation of the convolutions, std = sqrt(2 / fan); the paper does not say which fan."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in _ALLOWED.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for name in ("channels", "classes", "size", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.layout == "cifar" and (self.depth < 8 or self.depth % 6 != 2):
+            below = max(8, (self.depth - 2) // 6 * 6 + 2)
+            raise ValueError(
+                f"depth must be 6n + 2 on {self.data} (20, 32, 44, 56, 110, 1202), not {self.depth};"
+                f" nearest {below}, {below + 6}"
+            )
+        if self.layout == "imagenet" and self.depth not in IMAGENET_BLOCKS:
+            raise ValueError(f"depth must be 18, 34, 50, 101 or 152 on {self.data}, not {self.depth}")
+
+    @property
+    def family(self) -> Literal["plain", "resnet"]:
+        return "plain" if self.shortcut == "none" else "resnet"
+
+    @property
+    def bottleneck(self) -> bool:
+        """Whether the blocks are 1x1, 3x3, 1x1 (Fig. 5 right) rather than two 3x3 (Fig. 5 left)."""
+        return self.layout == "imagenet" and self.depth in BOTTLENECK_DEPTHS
+
+    @property
+    def name(self) -> str:
+        """`cifar10-plain-56`, `imagenet-resnet-34-B`; departures from the paper's architecture are appended."""
+        parts = [self.data, self.family, str(self.depth)]
+        if self.shortcut != "none":
+            parts.append(self.shortcut)
+        if self.width != (16 if self.layout == "cifar" else 64):
+            parts.append(f"w{self.width}")
+        if self.stride != "1x1":
+            parts.append("stride3x3")
+        if self.init != "fan_out":
+            parts.append(self.init)
+        return "-".join(parts)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks in each stage; `n` thrice for 6n + 2 layers, Table 1 for ImageNet."""
+        return (self.depth // 6,) * 3 if self.layout == "cifar" else IMAGENET_BLOCKS[self.depth]

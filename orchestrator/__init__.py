@@ -1,0 +1,1 @@
+"""Many trials: plan, order, Ray, ledger, MLflow. Knows no network and never imports torch."""

@@ -1,0 +1,341 @@
+"""The ledger: the durable record of trials on disk. What it says is true; Ray and MLflow are views of it.
+
+A trial owns one folder, `trials/<key>/`, and writes nowhere else:
+
+    trial.json            what the trial is
+    commit.json           what of the files beside it is valid; replaced in one atomic step
+    curves.jsonl          curve records, the same bytes for the same trial
+    clock.jsonl           when each record was made, and after how many seconds of training
+    checkpoint-*.pt       the checkpoints of the last two commits
+    attempts/0001.json    one file per attempt: where, when, with what, and how it ended
+
+A commit makes curves and checkpoint valid together: append and fsync the curves, write and fsync the checkpoint, then
+rename `commit.json` into place. What was not committed did not happen: the next attempt cuts it off.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from orchestrator.trial import Trial
+
+FORMAT = 1
+STREAMS = ("curves.jsonl", "clock.jsonl")
+
+
+class LedgerError(Exception):
+    """A damaged or newer record. One line: what, where, what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """What is valid of a trial's files. `result` is set by the last commit alone."""
+
+    iteration: int
+    streams: Mapping[str, tuple[int, str]]
+    """Length in bytes and sha256 of each stream's valid part."""
+    checkpoint: str
+    checkpoint_sha256: str
+    seconds: float
+    """Training seconds over all attempts up to here."""
+    attempt: int
+    time: float
+    result: Mapping[str, Any] | None = None
+
+
+class TrialFolder:
+    """One trial's folder, read-only: what was committed, and what attempts there were."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def commits(self) -> list[Commit]:
+        """The last commit and the one before it, newest first; empty when nothing was committed.
+
+        Raises LedgerError for a file that is no commit, or one of a newer format.
+        """
+        try:
+            text = (self.path / "commit.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        try:
+            data = json.loads(text)
+            if data["format"] > FORMAT:
+                raise LedgerError(
+                    f"{self.path}/commit.json: format {data['format']} is newer than {FORMAT}; update Ablate"
+                )
+            return [
+                Commit(**(each | {"streams": {k: (v[0], v[1]) for k, v in each["streams"].items()}}))
+                for each in data["commits"]
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise LedgerError(f"{self.path}/commit.json: damaged ({error!r}); remove it to start the trial anew") from error
+
+    def head(self) -> Commit | None:
+        """The last commit."""
+        return next(iter(self.commits()), None)
+
+    def about(self) -> Mapping[str, Any] | None:
+        """What the trial is, as written at its first attempt."""
+        try:
+            return json.loads((self.path / "trial.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise LedgerError(f"{self.path}/trial.json: damaged ({error}); remove the folder") from error
+
+    def valid(self, stream: str, commit: Commit) -> bytes:
+        """The committed part of a stream. Raises LedgerError if it is not what was committed."""
+        length, sha256 = commit.streams[stream]
+        try:
+            with (self.path / stream).open("rb") as file:
+                data = file.read(length)
+        except FileNotFoundError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise LedgerError(
+                f"{self.path}/{stream}: not what was committed (checksum differs); remove the folder to run it again"
+            )
+        return data
+
+    def records(self, stream: str, commit: Commit) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.valid(stream, commit).splitlines()]
+
+    def checkpoint(self, commit: Commit) -> bytes | None:
+        """The commit's checkpoint, or None if the file is missing or damaged."""
+        try:
+            data = (self.path / commit.checkpoint).read_bytes()
+        except FileNotFoundError:
+            return None
+        return data if hashlib.sha256(data).hexdigest() == commit.checkpoint_sha256 else None
+
+    def alive(self) -> bool:
+        """Whether an attempt holds the folder now."""
+        try:
+            with (self.path / "lock").open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Oldest first. One that was killed has no `ended`."""
+        files = sorted((self.path / "attempts").glob("*.json"))
+        return [record for record in map(_read_json, files) if record is not None]
+
+
+class Ledger:
+    """A results directory, shared by all nodes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, key: str) -> TrialFolder:
+        return TrialFolder(self.root / "trials" / key)
+
+    def keys(self) -> list[str]:
+        """Keys of every trial that has a folder."""
+        return sorted(path.name for path in (self.root / "trials").glob("*") if (path / "trial.json").exists())
+
+    def attempt(
+        self, trial: Trial, *, provenance: Mapping[str, Any], commit_seconds: float, wait: bool = True
+    ) -> "Attempt":
+        """Begin an attempt at the trial; it alone may write the folder until it ends.
+
+        With `wait`, another living attempt is waited for; without, it raises BlockingIOError.
+        """
+        return Attempt(self.root / "trials" / trial.key, trial, provenance, commit_seconds, wait)
+
+
+class Attempt:
+    """One try of a trial: the Progress that the trial sees, and a context manager that records how it ended.
+
+    The folder is locked by the operating system, so that a killed attempt holds nothing.
+    """
+
+    def __init__(
+        self, path: Path, trial: Trial, provenance: Mapping[str, Any], commit_seconds: float, wait: bool
+    ) -> None:
+        self.folder, self._commit_seconds = TrialFolder(path), commit_seconds
+        (path / "attempts").mkdir(parents=True, exist_ok=True)
+        self._lock = (path / "lock").open("a")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if self.folder.about() is None:
+            _write_json(path / "trial.json", {"format": FORMAT, "created": _now()} | asdict(trial))
+        self._adopt()
+        self._begin(provenance)
+
+    @property
+    def done(self) -> bool:
+        """Whether the trial already has its result, so that nothing is left to run."""
+        return bool(self._commits and self._commits[0].result is not None)
+
+    def restore(self) -> bytes | None:
+        return self._checkpoint
+
+    def log(self, iteration: int, values: Mapping[str, float]) -> None:
+        self._pending["curves.jsonl"] += _line({"iteration": iteration} | {k: _plain(v) for k, v in values.items()})
+        self._pending["clock.jsonl"] += _line(
+            {"iteration": iteration, "time": round(time.time(), 3), "seconds": round(self._seconds(), 3)}
+        )
+
+    def due(self) -> bool:
+        return time.monotonic() - self._last_commit >= self._commit_seconds
+
+    def commit(self, iteration: int, checkpoint: bytes) -> None:
+        self._commit(iteration, checkpoint, None)
+
+    def finish(self, iteration: int, checkpoint: bytes, result: Mapping[str, Any]) -> None:
+        self._commit(iteration, checkpoint, result)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ended: dict[str, Any] = {"ended": _now(), "cause": "ended"}
+        if error is not None:
+            whole = "".join(traceback.format_exception(kind, error, trace))
+            ended |= {"cause": "error", "reason": last_line(error), "traceback": whole[-20_000:]}
+        self._record |= ended
+        _write_json(self._record_path, self._record)
+        for stream in self._files.values():
+            stream.close()
+        self._lock.close()
+
+    def _adopt(self) -> None:
+        """Take up the newest commit whose files are all valid, and cut off what came after it."""
+        self._commits = self.folder.commits()
+        self._checkpoint: bytes | None = None
+        self._notes: list[str] = []
+        while self._commits:
+            head = self._commits[0]
+            self._checkpoint = self.folder.checkpoint(head)
+            try:
+                streams = {stream: self.folder.valid(stream, head) for stream in STREAMS}
+            except LedgerError as error:
+                self._checkpoint = None
+                self._notes.append(str(error))
+                streams = {}
+            if self._checkpoint is not None:
+                break
+            self._notes.append(f"the commit at iteration {head.iteration} is damaged; went back to the one before")
+            self._commits = self._commits[1:]
+        else:
+            streams = dict.fromkeys(STREAMS, b"")
+        self._seconds_before = self._commits[0].seconds if self._commits else 0.0
+        self._hash = {stream: hashlib.sha256(data) for stream, data in streams.items()}
+        self._length = {stream: len(data) for stream, data in streams.items()}
+        self._pending = dict.fromkeys(STREAMS, b"")
+        self._files = {stream: _opened_at(self.folder.path / stream, self._length[stream]) for stream in STREAMS}
+        kept = {commit.checkpoint for commit in self._commits}
+        for path in self.folder.path.glob("checkpoint-*.pt"):
+            if path.name not in kept:
+                path.unlink()
+
+    def _begin(self, provenance: Mapping[str, Any]) -> None:
+        self.number = len(list((self.folder.path / "attempts").glob("*.json"))) + 1
+        self._record_path = self.folder.path / "attempts" / f"{self.number:04d}.json"
+        start = self._commits[0].iteration if self._commits else 0
+        self._record: dict[str, Any] = {
+            "started": _now(), "from_iteration": start, "notes": self._notes, "pid": os.getpid(), **provenance
+        }  # fmt: skip
+        _write_json(self._record_path, self._record)
+        self._started = self._last_commit = time.monotonic()
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _commit(self, iteration: int, checkpoint: bytes, result: Mapping[str, Any] | None) -> None:
+        for stream in STREAMS:
+            data, self._pending[stream] = self._pending[stream], b""
+            self._files[stream].write(data)
+            self._files[stream].flush()
+            os.fsync(self._files[stream].fileno())
+            self._hash[stream].update(data)
+            self._length[stream] += len(data)
+        name = f"checkpoint-{iteration:08d}-{self.number:04d}.pt"
+        _write_durably(self.folder.path / name, checkpoint)
+        commit = Commit(
+            iteration=iteration,
+            streams={stream: (self._length[stream], self._hash[stream].hexdigest()) for stream in STREAMS},
+            checkpoint=name,
+            checkpoint_sha256=hashlib.sha256(checkpoint).hexdigest(),
+            seconds=round(self._seconds(), 3),
+            attempt=self.number,
+            time=round(time.time(), 3),
+            result=result,
+        )
+        previous = self._commits[:1] if result is None else []
+        dropped = {each.checkpoint for each in self._commits} - {each.checkpoint for each in previous} - {name}
+        self._commits = [commit, *previous]
+        _write_json(
+            self.folder.path / "commit.json", {"format": FORMAT, "commits": [asdict(each) for each in self._commits]}
+        )
+        for old in dropped:
+            (self.folder.path / old).unlink(missing_ok=True)
+        self._last_commit = time.monotonic()
+
+
+def last_line(error: BaseException) -> str:
+    """What a traceback ends with, on one line and of readable length."""
+    return " ".join(traceback.format_exception_only(error)[-1].split())[:1000]
+
+
+def _plain(value: float) -> float | str:
+    """JSON has no NaN and no infinity; they are kept as text, never as 0."""
+    return value if abs(value) < float("inf") else str(value)
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _opened_at(path: Path, length: int) -> IO[bytes]:
+    """Open for appending after the first `length` bytes; what follows them is cut off."""
+    file = path.open("r+b" if path.exists() else "w+b")
+    file.truncate(length)
+    file.seek(length)
+    return file
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Write a file such that it is either whole or absent, after a power cut too."""
+    partial = path.with_name(f".{path.name}.part")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    _write_durably(path, json.dumps(data, indent=1, allow_nan=False).encode())
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

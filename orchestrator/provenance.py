@@ -1,0 +1,79 @@
+"""Where and with what an attempt ran: host, hardware, versions, commit. Reads no environment variable's value."""
+
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("ablate", "torch", "torchvision", "ray", "mlflow", "ffcv", "numpy", "pandas", "plotly", "scikit-learn")
+
+
+@cache
+def provenance() -> Mapping[str, Any]:
+    """Facts of this process's machine and software, as JSON."""
+    return {
+        "host": socket.gethostname(),
+        "hardware": {
+            "cpu": _cpu(),
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            "gpus": gpus(),
+        },
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        **_source(),
+    }
+
+
+def version(package: str) -> str | None:
+    """Installed version of a package, without importing it; None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def gpus() -> list[str]:
+    """Names of the NVIDIA GPUs of this machine, from the driver; empty where there is none."""
+    names = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        model = [line.partition(":")[2].strip() for line in path.read_text().splitlines() if line.startswith("Model")]
+        names += model or ["NVIDIA GPU"]
+    return names
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _source() -> Mapping[str, Any]:
+    """Commit of the source tree that this package runs from, and whether it was changed since."""
+    tree = Path(__file__).resolve().parent.parent
+    if not (tree / ".git").exists():
+        return {"commit": None, "dirty": None}
+    commit = _git(tree, "rev-parse", "HEAD")
+    changes = _git(tree, "status", "--porcelain")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _git(tree: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(tree), *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

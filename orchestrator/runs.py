@@ -1,0 +1,158 @@
+"""What was recorded, read back for reports: a Run is what happened to one trial, a Curve is one metric of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder
+from orchestrator.studies import RecordedArm, RecordedStudy
+
+
+class Outcome(StrEnum):
+    """How a trial stands in the ledger."""
+
+    MISSING = "missing"
+    """Nothing was committed."""
+    RUNNING = "running"
+    """Something was committed, the end not reached; whether an attempt lives now is another matter."""
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    """The loss became NaN or infinite: a result, not an error."""
+    FAILED = "failed"
+    """The last attempt raised an error; `Run.reason` is the last line of its traceback."""
+
+
+UNITS: Mapping[str, str] = {
+    "train_error": "%",
+    "test_error": "%",
+    "train_loss": "nats",
+    "test_loss": "nats",
+    "lr": "1",
+}
+"""Unit of each metric. Errors are percentages, never accuracies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One metric against SGD iterations."""
+
+    metric: str
+    iterations: Sequence[int]
+    values: Sequence[float]
+
+    @property
+    def unit(self) -> str:
+        return UNITS.get(self.metric, "1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What the ledger holds of one trial. `curves` are committed points only, in order, without gap or duplicate."""
+
+    key: str
+    name: str
+    arm: str
+    seed: int
+    params: Mapping[str, Any]
+    """`network`, `recipe`, `data`, `seed`, `semantics`: see `ablations.keys`."""
+    outcome: Outcome
+    iteration: int = 0
+    """Last committed iteration."""
+    iterations: int = 0
+    """Iterations of a complete trial."""
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """Of a finished or diverged trial: `last_train_error`, `last_test_error`, `best_test_error`, `best_iteration`,
+    `tail_train_error` (mean over the last 10/64 of the iterations, the paper's last 10k), `diverged_at`."""
+    attempts: Sequence[Mapping[str, Any]] = ()
+    """One record per attempt, oldest first: `started`, `ended`, `seconds`, `cause`, `host`, `hardware`, `versions`,
+    `commit`, `dirty`."""
+    seconds: float = 0.0
+    """Training seconds over all attempts, as committed."""
+    reason: str | None = None
+    mlflow_run: str | None = None
+    notes: Sequence[str] = ()
+    """What the reader had to leave out, such as a damaged checkpoint; shown on the page."""
+
+
+PAPER_TAIL = 10 / 64
+"""The paper's curves are read over their last 10k of 64k iterations; other schedules over the same share."""
+
+
+def read_runs(study: RecordedStudy, ledger: Ledger) -> list[Run]:
+    """One Run per trial of the study, in its order; what was never started is there too, as missing."""
+    return [read_run(arm, seed, key, ledger) for arm in study.arms for seed, key in arm.trials]
+
+
+def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger) -> Run:
+    """What the ledger holds of one trial. Damage is never read as a number: it is said in `notes`, and left out."""
+    folder = ledger.folder(key)
+    attempts = folder.attempts()
+    reason = next((each.get("reason") for each in attempts[-1:] if each.get("cause") == "error"), None)
+    known = {
+        "key": key,
+        "name": f"{arm.name}.s{seed}",
+        "arm": arm.name,
+        "seed": seed,
+        "params": {"network": arm.network, "recipe": arm.recipe, "seed": seed},
+        "iterations": arm.recipe["iterations"],
+        "attempts": attempts,
+        "reason": reason,
+        "mlflow_run": _published(ledger, key),
+    }
+    try:
+        head = folder.head()
+        curves = _curves(folder, head) if head else {}
+    except LedgerError as error:
+        return Run(**known, outcome=Outcome.MISSING, notes=(str(error),))
+    if head is None:
+        return Run(**known, outcome=Outcome.FAILED if reason else Outcome.MISSING)
+    if head.result is not None:
+        outcome = Outcome(head.result["outcome"])
+    else:
+        outcome = Outcome.FAILED if reason else Outcome.RUNNING
+    return Run(
+        **known,
+        outcome=outcome,
+        iteration=head.iteration,
+        curves=curves,
+        result=dict(head.result) | _summary(curves, known["iterations"]) if head.result else {},
+        seconds=head.seconds,
+        notes=tuple(note for each in attempts for note in each.get("notes", ())),
+    )
+
+
+def _curves(folder: TrialFolder, head: Commit) -> dict[str, Curve]:
+    points: dict[str, tuple[list[int], list[float]]] = {}
+    for record in folder.records("curves.jsonl", head):
+        iteration = record.pop("iteration")
+        for metric, value in record.items():
+            iterations, values = points.setdefault(metric, ([], []))
+            iterations.append(iteration)
+            values.append(float(value))
+    return {name: Curve(metric=name, iterations=tuple(at), values=tuple(of)) for name, (at, of) in points.items()}
+
+
+def _summary(curves: Mapping[str, Curve], iterations: int) -> dict[str, float]:
+    """The numbers that tables show: last, best (the paper reports the last) and the mean of the tail."""
+    summary: dict[str, float] = {}
+    if train := curves.get("train_error"):
+        tail = [v for i, v in zip(train.iterations, train.values, strict=True) if i > iterations * (1 - PAPER_TAIL)]
+        summary["last_train_error"] = train.values[-1]
+        if tail:
+            summary["tail_train_error"] = sum(tail) / len(tail)
+    if test := curves.get("test_error"):
+        summary["last_test_error"] = test.values[-1]
+        best = min(range(len(test.values)), key=lambda each: test.values[each])
+        summary |= {"best_test_error": test.values[best], "best_iteration": test.iterations[best]}
+    return summary
+
+
+def _published(ledger: Ledger, key: str) -> str | None:
+    """Id of the MLflow run that shows this trial, if it was published."""
+    try:
+        return json.loads((ledger.root / "published" / f"{key}.json").read_text(encoding="utf-8"))["run_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

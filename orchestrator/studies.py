@@ -1,0 +1,105 @@
+"""A study as it was last run: what the results directory remembers of the question, its arms and its report.
+
+With this record a report can be made on another machine, from a copied folder, without the study file.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+
+
+class StudyInUse(Exception):  # noqa: N818
+    """Another run of the study is at work; the message says whose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedArm:
+    """A cell of a table: a network under a recipe, and the trials that measure it."""
+
+    name: str
+    network: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    deviations: Sequence[str]
+    """Departures from the paper's recipe and data for this network, as `lr 0.03 (paper 0.1)`; empty: the paper's."""
+    parameters: int
+    multiply_adds: int
+    trials: Sequence[tuple[int, str]]
+    """(seed, key) of each trial."""
+    blocked: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedStudy:
+    name: str
+    question: str
+    source: str
+    """Where in the paper: `sec. 4.2, Table 6, Figure 6`."""
+    text: str
+    """The study file, to the letter."""
+    sha256: str
+    overrides: Sequence[str]
+    """`--set` and `--seeds` values that were given beside the file."""
+    arms: Sequence[RecordedArm]
+    """In the order of the study file."""
+    tables: Sequence[str]
+    figures: Sequence[str]
+    claims: Sequence[Mapping[str, str]]
+    """`{"id": "DEG-01"}` names a claim of the paper; `{"id", "say", "text"}` is the study's own."""
+
+
+def write_study(results: Path, study: RecordedStudy) -> None:
+    """Remember the study as it is being run now."""
+    folder = results / "studies" / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".study.json.{os.getpid()}.part"
+    partial.write_text(json.dumps({"format": FORMAT} | asdict(study), indent=1), encoding="utf-8")
+    partial.replace(folder / "study.json")
+
+
+def read_study(results: Path, name: str) -> RecordedStudy:
+    """The study as it was last run.
+
+    Raises FileNotFoundError if it never was, ValueError if the record is damaged or of a newer format.
+    """
+    path = results / "studies" / name / "study.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        if (written := data.pop("format")) > FORMAT:
+            raise ValueError(f"{path}: format {written} is newer than {FORMAT}; update Ablate")
+        arms = [
+            RecordedArm(**(arm | {"trials": [(seed, key) for seed, key in arm["trials"]]})) for arm in data.pop("arms")
+        ]
+        return RecordedStudy(**data, arms=arms)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); run the study again to rewrite it") from error
+
+
+@contextmanager
+def sole_run(results: Path, name: str) -> Iterator[None]:
+    """Hold the study for one run. The operating system lets go of it when the run's process ends, however it ends.
+
+    Raises StudyInUse, naming the holder, if another run holds it.
+    """
+    folder = results / "studies" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise StudyInUse(
+                f"study {name} is being run by {lock.read().strip() or 'another process'}; wait for it or end it"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        lock.flush()
+        yield

@@ -1,0 +1,73 @@
+"""A trial as the orchestrator sees it: a key, a price, resources, and parameters that it passes on unread."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one attempt occupies while it runs: logical CPU cores and GPUs."""
+
+    cpus: float = 1
+    gpus: float = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """An arm with one seed: what runs."""
+
+    key: str
+    """Hash of all that can change the result, and of nothing else."""
+    name: str
+    """`cifar10-resnet-20-A.s3`."""
+    arm: str
+    seed: int
+    params: Mapping[str, Any]
+    """Everything `run(params, progress)` needs, as JSON; the key is computed from it."""
+    parameters: int
+    multiply_adds: int
+    """Of one forward pass of one image."""
+    iterations: int
+    """SGD updates until the trial is done."""
+    work: float
+    """Multiply-adds of the whole trial, forward and backward; the cost model starts from it."""
+    launches: float
+    """Layer evaluations of the whole trial; small networks are priced by these rather than by `work`."""
+    resources: Resources = field(default_factory=Resources)
+    blocked: str | None = None
+    """Why the trial cannot run here; None when it can."""
+
+
+class State(StrEnum):
+    """Where a trial stands before a run."""
+
+    NEW = "new"
+    PARTIAL = "partial"
+    DONE = "done"
+    BLOCKED = "blocked"
+
+
+class Progress(Protocol):
+    """What a running trial sees of the world outside: neither Ray nor MLflow nor a file."""
+
+    def restore(self) -> bytes | None:
+        """The checkpoint of the last commit, or None at the start."""
+        ...
+
+    def log(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Add one curve record; it counts once it is committed."""
+        ...
+
+    def due(self) -> bool:
+        """Whether it is time to commit."""
+        ...
+
+    def commit(self, iteration: int, checkpoint: bytes) -> None:
+        """Make the records so far and this checkpoint valid together, in one atomic step."""
+        ...
+
+    def finish(self, iteration: int, checkpoint: bytes, result: Mapping[str, Any]) -> None:
+        """The last commit, and with it the result: the trial is done."""
+        ...

@@ -1,0 +1,129 @@
+"""Equal work has an equal key; whatever can change a result changes it, and nothing else does."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ablations import keys
+from ablations.recipes import CIFAR, IMAGENET, RECIPES, Recipe
+from models.spec import Network
+
+PLAIN_20 = Network(depth=20)
+RESNET_56 = Network(depth=56, shortcut="A")
+RESNET_50 = Network(
+    data="imagenet", layout="imagenet", classes=1000, size=224, width=64, depth=50, shortcut="B", stride="3x3"
+)
+
+
+def key(network: Network = PLAIN_20, recipe: Recipe = CIFAR, seed: int = 0) -> str:
+    return keys.key(keys.params(network, recipe, seed))
+
+
+GOLDEN = [
+    (PLAIN_20, CIFAR, 0, "93cc5541bdffa50c"),
+    (PLAIN_20, CIFAR, 4, "ee71d1805d90f519"),
+    (RESNET_56, CIFAR, 0, "a4a24804e243c36e"),
+    (RESNET_56, Recipe(iterations=400, lr=0.03, drops=(0.5,), warmup_from_depth=None), 1, "75b92a0f9c46b017"),
+    (RESNET_50, IMAGENET, 0, "f96f1cc3b1beabda"),
+]
+
+
+@pytest.mark.parametrize(("network", "recipe", "seed", "expected"), GOLDEN)
+def test_keys_never_change(network: Network, recipe: Recipe, seed: int, expected: str) -> None:
+    """Every finished trial is found by its key: one that changes trains it again. Raise SEMANTICS on purpose only."""
+    assert key(network, recipe, seed) == expected
+
+
+def test_a_key_is_16_hexadecimal_digits() -> None:
+    assert len(key()) == 16
+    assert set(key()) <= set("0123456789abcdef")
+
+
+OTHER_RECIPES = {
+    "iterations": 63_999,
+    "batch": 64,
+    "lr": 0.03,
+    "drops": (0.5,),
+    "drop_factor": 0.2,
+    "warmup_lr": 0.02,
+    "warmup_until_error": 70.0,
+    "warmup_from_depth": None,
+    "momentum": 0.8,
+    "weight_decay": 0.0,
+    "weight_decay_scope": "all",
+    "augmentation": "none",
+    "pad": 3,
+    "normalisation": "mean-std",
+    "precision": "bf16",
+    "record_every": 100,
+    "evaluate_every": 800,
+}
+OTHER_NETWORKS = {
+    "data": "cifar10-jpeg",
+    "depth": 26,
+    "shortcut": "A",
+    "channels": 1,
+    "classes": 100,
+    "size": 8,
+    "width": 32,
+    "stride": "3x3",
+    "init": "fan_in",
+}
+
+
+def test_every_field_is_covered_here() -> None:
+    assert OTHER_RECIPES.keys() == Recipe.model_fields.keys()
+    assert {*OTHER_NETWORKS, "layout"} == {field.name for field in dataclasses.fields(Network)}
+
+
+def test_changing_any_one_thing_changes_the_key() -> None:
+    found = [key(), key(seed=1), key(RESNET_56), key(RESNET_50)]
+    found += [key(recipe=Recipe(**{name: value})) for name, value in OTHER_RECIPES.items()]
+    found += [key(dataclasses.replace(PLAIN_20, **{name: value})) for name, value in OTHER_NETWORKS.items()]
+    imagenet = dataclasses.replace(PLAIN_20, layout="imagenet", depth=18)
+    found += [key(imagenet), key(dataclasses.replace(PLAIN_20, depth=8))]
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("part", ["fingerprint", "semantics"])
+def test_other_pixels_or_semantics_are_other_work(part: str) -> None:
+    params = keys.params(PLAIN_20, CIFAR, 0)
+    changed = {**params, "semantics": 2} if part == "semantics" else {**params, "data": {"name": "cifar10", part: "x"}}
+    assert keys.key(changed) != keys.key(params)
+
+
+def test_params_survive_json_and_come_back_whole() -> None:
+    for recipe in RECIPES.values():
+        params = keys.params(RESNET_50, recipe, 3)
+        assert json.loads(json.dumps(params)) == params
+        assert keys.from_params(params) == (RESNET_50, recipe, 3)
+
+
+def test_a_new_field_with_a_neutral_default_keeps_old_keys() -> None:
+    """Parameters that were written before a field was thought of are those with the field at its default."""
+    params = keys.params(RESNET_56, CIFAR, 0)
+    old: dict[str, Any] = {
+        **params,
+        "network": {name: value for name, value in params["network"].items() if name != "init"},
+        "recipe": {name: value for name, value in params["recipe"].items() if name != "precision"},
+    }
+    assert keys.key(old) == keys.key(params)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lr=st.integers(1, 5),
+    drops=st.sampled_from([[], [0.5], [0.25, 0.75]]),
+    depth=st.sampled_from([20, 32]),
+    order=st.randoms(use_true_random=False),
+)
+def test_how_a_value_is_written_makes_no_difference(lr: int, drops: list[float], depth: int, order: Any) -> None:
+    params = keys.params(Network(depth=depth), Recipe(lr=float(lr), drops=tuple(drops), momentum=0.0), 0)
+    recipe = {**params["recipe"], "lr": lr, "drops": tuple(drops), "momentum": -0.0}
+    entries = list(recipe.items())
+    order.shuffle(entries)
+    assert keys.key({**dict(reversed(params.items())), "recipe": dict(entries)}) == keys.key(params)
