@@ -46,9 +46,10 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     return f"; did you mean '{by_lower[found[0]]}'?" if found else ""
 
 
-def choice(given: str, allowed: Collection[str]) -> str:
+def choice(given: object, allowed: Collection[str]) -> str:
     """What is said of a value that is none of the allowed ones."""
-    return f"{shown(given)} is not one of {', '.join(allowed)}{nearest(given, allowed)}"
+    suggestion = nearest(given, allowed) if isinstance(given, str) else ""
+    return f"{shown(given)} is not one of {', '.join(allowed)}{suggestion}"
 
 
 def _one_of(allowed: Collection[str]) -> Callable[[str], str]:
@@ -305,7 +306,7 @@ def worded(problem: ErrorDetails) -> str:
     if kind in _LENGTHS:
         return f"has {len(problem['input']):,} {_LENGTHS[kind]}; at most {context['max_length']:,}"
     if kind == "literal_error":
-        return choice(str(problem["input"]), re.findall("'([^']*)'", context["expected"]))
+        return choice(problem["input"], re.findall("'([^']*)'", context["expected"]))
     if kind == "string_pattern_mismatch":
         return f"{given} {_PATTERNS[str(problem['loc'][-1])]}"
     plain: dict[str, Callable[[], str]] = {

@@ -1,0 +1,131 @@
+"""One cell of a table: what an arm measured of one metric, or why there is nothing to show."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean
+
+from orchestrator.runs import Outcome, Run
+from reports.arms import MeasuredArm
+from reports.noise import interval, spread
+
+
+class Metric(StrEnum):
+    """What is read from a finished run. All are percent but `SECONDS`; the values are the keys of `Run.result`."""
+
+    LAST_TEST = "last_test_error"
+    """At the last iteration: what the paper reports."""
+    BEST_TEST = "best_test_error"
+    """Lowest over all evaluations, so chosen with the test set: never compared with the paper."""
+    LAST_TRAIN = "last_train_error"
+    TAIL_TRAIN = "tail_train_error"
+    """Mean over the last 10/64 of the iterations, the paper's last 10k."""
+    SECONDS = "seconds"
+    """Training seconds over all attempts."""
+
+
+TITLES: Mapping[Metric, str] = {
+    Metric.LAST_TEST: "test error, last iterate",
+    Metric.BEST_TEST: "best test error",
+    Metric.LAST_TRAIN: "training error, last point",
+    Metric.TAIL_TRAIN: "training error",
+    Metric.SECONDS: "training seconds",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """An arm's measurement of one metric over its seeds."""
+
+    arm: str
+    metric: Metric
+    values: tuple[float, ...]
+    """One per finished run, in order of seed."""
+    keys: tuple[str, ...]
+    """The run that made each value."""
+    planned: int
+    """Trials of the arm."""
+    absent: tuple[str, ...]
+    """Why a trial gave no value, one per such trial: `s3: failed: CUDA out of memory`."""
+    reason: str
+    """Why the cell is empty; empty text when it is not."""
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float | None:
+        return fmean(self.values) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds; None below two."""
+        return spread(self.values)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % t-interval of the mean; None below two seeds."""
+        return interval(self.values)
+
+    def text(self, decimals: int = 2) -> str:
+        """`8.71 ± 0.12 (5)`: mean, sample standard deviation, n; `(3 of 5)` while trials are missing."""
+        if self.mean is None:
+            return self.reason
+        deviation = "" if self.sd is None else f" ± {self.sd:.{decimals}f}"
+        count = f"{self.n}" if self.n == self.planned else f"{self.n} of {self.planned}"
+        return f"{self.mean:.{decimals}f}{deviation} ({count})"
+
+
+def _value(run: Run, metric: Metric) -> float | None:
+    if run.outcome is not Outcome.FINISHED:
+        return None
+    value = run.seconds if metric is Metric.SECONDS else run.result.get(metric.value)
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def why_absent(run: Run) -> str:
+    """Why a run gives no final value: `not run`, `failed: ...`, `running: 400 of 64,000 iterations`, `diverged ...`."""
+    match run.outcome:
+        case Outcome.MISSING:
+            return "not run"
+        case Outcome.RUNNING:
+            return f"running: {run.iteration:,} of {run.iterations:,} iterations"
+        case Outcome.DIVERGED:
+            return f"diverged at iteration {run.result.get('diverged_at', run.iteration):,}"
+        case Outcome.FAILED:
+            return f"failed: {run.reason or 'no reason was recorded'}"
+        case Outcome.FINISHED:
+            return "not recorded"
+
+
+def _summary(reasons: Sequence[str]) -> str:
+    """One reason for a whole empty cell; several are counted, the commonest first."""
+    if not reasons:
+        return "no trial"
+    counts: dict[str, int] = {}
+    for each in reasons:
+        counts[each] = counts.get(each, 0) + 1
+    if len(counts) == 1:
+        return reasons[0]
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return "; ".join(f"{count} × {reason}" for reason, count in ordered)
+
+
+def measure(arm: MeasuredArm, metric: Metric) -> Cell:
+    """The cell of this arm and metric."""
+    known = [(run, value) for run in arm.runs if (value := _value(run, metric)) is not None]
+    done = {run.key for run, _ in known}
+    missing = [run for run in arm.runs if run.key not in done]
+    blocked = f"blocked: {arm.arm.blocked}" if arm.arm.blocked else ""
+    reasons = [blocked if blocked and run.outcome is Outcome.MISSING else why_absent(run) for run in missing]
+    return Cell(
+        arm=arm.arm.name,
+        metric=metric,
+        values=tuple(value for _, value in known),
+        keys=tuple(run.key for run, _ in known),
+        planned=len(arm.runs),
+        absent=tuple(f"s{run.seed}: {reason}" for run, reason in zip(missing, reasons, strict=True)),
+        reason="" if known else blocked or _summary(reasons),
+    )

@@ -1,0 +1,135 @@
+"""The claims that a study names, judged over its runs."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator.runs import Run
+from orchestrator.studies import RecordedStudy
+from reports.arms import MeasuredArm, Pool, gather, pools
+from reports.checks import CHECKS, CHECKS_OF_ALL, caveats
+from reports.published import PaperClaim, paper_claims
+from reports.sentences import decide, parse_claim
+from reports.verdicts import Answer, Finding, NotEnoughError, NotInStudyError, Verdict
+
+__all__ = ["PAPER_CLAIMS", "Answer", "Verdict", "judge", "parse_claim"]
+
+PAPER_CLAIMS: tuple[str, ...] = tuple(paper_claims())
+"""Ids of the claims of the paper, in the order of claims.csv."""
+
+OWN_RULE = "holds if the difference exceeds 2 standard errors, fails if it is as far on the other side"
+
+
+def _undecided(reason: str) -> Finding:
+    return Finding(answer=Answer.UNDECIDED, statistic="", n=0, reason=reason)
+
+
+def _try(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except (NotEnoughError, NotInStudyError) as error:
+        return _undecided(str(error))
+
+
+def _over(comparable: Sequence[Pool], check: Callable[[Pool], Finding]) -> tuple[Finding, Pool]:
+    """From the first pool that has the arms; the paper's own comes before all others."""
+    for pool in comparable:
+        try:
+            return check(pool), pool
+        except NotEnoughError as error:
+            return _undecided(str(error)), pool
+        except NotInStudyError:
+            continue
+    return _try(lambda: check(comparable[0])), comparable[0]
+
+
+def _seeds(claim: PaperClaim, arms: Sequence[MeasuredArm], found: Finding) -> tuple[str, ...]:
+    """A caveat where an arm has fewer seeds than the claim asks for."""
+    asked = re.search(r"(\d+) seeds", claim.needs)
+    used = [len(arm.finished) for arm in arms if arm.arm.name in found.arms]
+    if asked is None or not used or min(used) >= int(asked[1]):
+        return ()
+    return (f"the claim asks for {asked[1]} seeds of each arm; the fewest here are {min(used)}",)
+
+
+def _check(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Finding:
+    if claim.id in CHECKS_OF_ALL:
+        return _try(lambda: CHECKS_OF_ALL[claim.id](arms))
+    if claim.id not in CHECKS:
+        return _undecided("this version has no check for it")
+    if not arms:
+        return _undecided("the study has no arm")
+    found, pool = _over(pools(arms), CHECKS[claim.id])
+    return replace(found, caveats=(*caveats(pool.deviations), *found.caveats))
+
+
+def _of_the_paper(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Verdict:
+    found = _check(claim, arms)
+    return Verdict(
+        id=claim.id,
+        text=claim.text,
+        source=claim.source,
+        verdict=found.answer,
+        statistic=found.statistic,
+        numbers=found.numbers,
+        n=found.n,
+        reason=found.reason,
+        caveats=(*found.caveats, *_seeds(claim, arms, found)),
+        rule=claim.rule,
+        paper_value=claim.paper_value,
+        arms=found.arms,
+    )
+
+
+def _own(claim: Mapping[str, str], arms: Sequence[MeasuredArm]) -> Verdict:
+    say = claim["say"]
+    try:
+        sentence = parse_claim(say)
+    except ValueError as error:
+        found = _undecided(str(error))
+    else:
+        found = (
+            _over(pools(arms), lambda pool: decide(pool, sentence))[0] if arms else _undecided("the study has no arm")
+        )
+    return Verdict(
+        id=claim["id"],
+        text=claim.get("text") or say,
+        source="this study",
+        verdict=found.answer,
+        statistic=found.statistic,
+        numbers=found.numbers,
+        n=found.n,
+        reason=found.reason,
+        caveats=found.caveats,
+        rule=f"{say}: {OWN_RULE}",
+        arms=found.arms,
+    )
+
+
+def _unknown(claim: Mapping[str, str]) -> Verdict:
+    return Verdict(
+        id=claim["id"],
+        text=claim.get("text", ""),
+        source="",
+        verdict=Answer.UNDECIDED,
+        statistic="",
+        numbers={},
+        n=0,
+        reason="this version does not know a claim of this id",
+        caveats=(),
+        rule="",
+    )
+
+
+def judge(study: RecordedStudy, runs: Iterable[Run]) -> list[Verdict]:
+    """A verdict for each claim of the study, in its order."""
+    arms = gather(study, runs)
+    known = paper_claims()
+    return [
+        _own(claim, arms)
+        if "say" in claim
+        else _of_the_paper(known[claim["id"]], arms)
+        if claim["id"] in known
+        else _unknown(claim)
+        for claim in study.claims
+    ]

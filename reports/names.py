@@ -1,0 +1,25 @@
+"""Names made safe to print and to link to; whoever can name a run can write anything there."""
+
+import hashlib
+import re
+import unicodedata
+
+LONGEST = 200
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def clean(name: str) -> str:
+    """Without control characters, text direction marks and line separators; at most 200 characters."""
+    kept = "".join(
+        " " if character in "\t\n\r\u2028\u2029" else character
+        for character in name[: 4 * LONGEST]
+        if character in "\t\n\r" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+    )
+    return kept if len(kept) <= LONGEST else f"{kept[: LONGEST - 1]}…"
+
+
+def anchor(*parts: str) -> str:
+    """An id for a place on the page: readable, and unique even where names differ in unsafe characters only."""
+    name = "-".join(parts)
+    safe = _UNSAFE.sub("-", name)[:120]
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"

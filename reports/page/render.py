@@ -1,0 +1,173 @@
+"""From a study and its runs to the text of the page. The same runs give the same bytes."""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from orchestrator.runs import Run
+from orchestrator.studies import RecordedStudy
+from reports.arms import MeasuredArm, gather
+from reports.cells import Metric
+from reports.claims import judge
+from reports.draw import CONFIG, colour, dark, draw
+from reports.figures import FIGURES, Figure
+from reports.names import anchor, clean
+from reports.page.summary import answers, departures, gaps, line_table, opening, trials
+from reports.provenance import facts, hours
+from reports.tables import TABLES, Table
+
+
+@cache
+def _part(name: str) -> str:
+    return files("reports.page").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _scripts() -> Mapping[str, str]:
+    """The three scripts of the page; none may contain what would end its element."""
+    found = {
+        "theme": _part("theme.js"),
+        "plotly": _part("vendor/plotly-basic.min.js"),
+        "page": _part("page.js"),
+    }
+    assert not any("</script" in text.lower() for text in found.values())
+    return found
+
+
+@cache
+def _policy() -> str:
+    """Content security policy: these very scripts, and nothing from anywhere."""
+    digests = [hashlib.sha256(text.encode()).digest() for text in _scripts().values()]
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_part), trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "sort_keys": True}
+    environment.filters.update(clean=clean, colour=colour, groups=_groups, hours=hours)
+    environment.globals.update(anchor=anchor)
+    return environment
+
+
+def _groups(table: Table) -> list[tuple[str, int]]:
+    """Headings over the columns, each with the number of columns below it; empty where the table has none."""
+    found = [(name, len(list(columns))) for name, columns in groupby(table.columns, key=lambda column: column.group)]
+    return found if any(name for name, _ in found) else []
+
+
+RUN_COLUMNS = (
+    ("trial", "text"),
+    ("seed", "number"),
+    ("outcome", "text"),
+    ("test error, last", "percent"),
+    ("test error, best", "percent"),
+    ("training error", "percent"),
+    ("iterations", "number"),
+    ("seconds", "seconds"),
+    ("attempts", "number"),
+    ("key", "code"),
+    ("MLflow run", "code"),
+)
+
+
+def _run_row(run: Run) -> list[Any]:
+    return [
+        clean(run.name),
+        run.seed,
+        run.outcome.value,
+        *[run.result.get(metric.value) for metric in (Metric.LAST_TEST, Metric.BEST_TEST, Metric.TAIL_TRAIN)],
+        run.iteration,
+        run.seconds or None,
+        len(run.attempts),
+        clean(run.key),
+        clean(run.mlflow_run or ""),
+    ]
+
+
+def _runs_data(arms: Sequence[MeasuredArm]) -> dict[str, Any]:
+    runs = [(arm, run) for arm in arms for run in arm.runs]
+    return {
+        "columns": [{"title": title, "kind": kind} for title, kind in RUN_COLUMNS],
+        "rows": [_run_row(run) for _, run in runs],
+        "anchors": [anchor("run", run.key) for _, run in runs],
+        "arms": [anchor("arm", arm.arm.name) for arm, _ in runs],
+        "notes": {anchor("run", run.key): [clean(note) for note in run.notes] for _, run in runs if run.notes},
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    places, lines = line_table(figure)
+    charts = draw(figure)
+    return {
+        "figure": figure,
+        "charts": charts,
+        "views": list(dict.fromkeys(name for chart in charts for name in chart["views"])),
+        "overlay": any(line.paper for panel in figure.panels for line in panel.lines),
+        "depths": sorted({line.depth for panel in figure.panels for line in panel.lines if not line.paper}),
+        "bands": sorted({line.n for panel in figure.panels for line in panel.lines if not line.paper}),
+        "places": places,
+        "lines": lines,
+    }
+
+
+def _named(names: Sequence[str], known: Mapping[str, Any], kind: str, standard: str) -> tuple[list[str], list[str]]:
+    """Which of the wanted ones this version has, and a remark for each that it has not."""
+    wanted = list(names) or [standard]
+    absent = [f"The study asks for {kind} {clean(name)}, which this version does not have." for name in wanted]
+    return [name for name in wanted if name in known], [
+        remark for name, remark in zip(wanted, absent, strict=True) if name not in known
+    ]
+
+
+def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str]) -> str:
+    """The page as text. `about` says what the runs cannot: the program's version, the `command` that makes the page."""
+    recorded = list(runs)
+    arms = gather(study, recorded)
+    mine = [run for arm in arms for run in arm.runs]
+    verdicts = judge(study, recorded)
+    table_names, no_table = _named(study.tables, TABLES, "table", "table")
+    figure_names, no_figure = _named(study.figures, FIGURES, "figure", "curves")
+    figures = [_figure(figure) for name in figure_names for figure in FIGURES[name](arms) if figure.panels]
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            study=study,
+            opening=opening(arms, verdicts),
+            arms=arms,
+            trials=trials(arms),
+            total=len(mine),
+            answers=answers(verdicts),
+            verdicts=verdicts,
+            departures=departures(arms),
+            figures=figures,
+            tables=[table for name in table_names for table in TABLES[name](arms)],
+            remarks=[*no_table, *no_figure],
+            gaps=gaps(arms),
+            facts=facts(study, mine, about),
+            command=about.get("command", ""),
+            seconds=sum(run.seconds for run in mine),
+            charts={
+                "charts": [{"figure": each["figure"].id, **chart} for each in figures for chart in each["charts"]],
+                "config": CONFIG,
+                "dark": dark(),
+            },
+            runs_data=_runs_data(arms),
+            policy=_policy(),
+            style=_part("page.css"),
+            scripts=_scripts(),
+        )
+    )

@@ -1,0 +1,142 @@
+"""What the page says before any table: how far the study is, what is missing, what the claims came to."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.runs import Outcome, Run
+from reports.arms import MeasuredArm, pools
+from reports.cells import why_absent
+from reports.figures import Figure, Line
+from reports.names import anchor, clean
+from reports.verdicts import Answer, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """A trial without a final number."""
+
+    name: str
+    key: str
+    anchor: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """Arms that are not the paper's, and why."""
+
+    title: str
+    arms: int
+    deviations: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineSummary:
+    """A row of a figure's data table."""
+
+    name: str
+    n: int
+    at: tuple[str, ...]
+
+
+def _blocked(arm: MeasuredArm, run: Run) -> bool:
+    return arm.arm.blocked is not None and run.outcome is Outcome.MISSING
+
+
+def trials(arms: Sequence[MeasuredArm]) -> tuple[Count, ...]:
+    """Trials by outcome; finished is always said, the others where there are any."""
+    names = Counter("blocked" if _blocked(arm, run) else run.outcome.value for arm in arms for run in arm.runs)
+    shown = ("finished", "diverged", "failed", "running", "missing", "blocked")
+    return tuple(Count(name=name, count=names[name]) for name in shown if names[name] or name == "finished")
+
+
+def answers(verdicts: Sequence[Verdict]) -> tuple[Count, ...]:
+    counts = Counter(each.verdict for each in verdicts)
+    return tuple(Count(name=each.value, count=counts[each]) for each in Answer)
+
+
+def gaps(arms: Sequence[MeasuredArm]) -> tuple[Gap, ...]:
+    """Every trial that did not finish, with the reason."""
+    return tuple(
+        Gap(
+            name=clean(run.name),
+            key=run.key,
+            anchor=anchor("run", run.key),
+            reason=clean(f"blocked: {arm.arm.blocked}" if _blocked(arm, run) else why_absent(run)),
+        )
+        for arm in arms
+        for run in arm.runs
+        if run.outcome is not Outcome.FINISHED
+    )
+
+
+def departures(arms: Sequence[MeasuredArm]) -> tuple[Departure, ...]:
+    return tuple(
+        Departure(title=pool.title, arms=len(pool.arms), deviations=pool.deviations)
+        for pool in pools(arms)
+        if not pool.paper
+    )
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def opening(arms: Sequence[MeasuredArm], verdicts: Sequence[Verdict]) -> str:
+    """The first sentence under the question."""
+    runs = [run for arm in arms for run in arm.runs]
+    done = sum(run.outcome is Outcome.FINISHED for run in runs)
+    counts = Counter(each.verdict for each in verdicts)
+    words = [
+        _plural(counts[Answer.HOLDS], "holds", "hold") if counts[Answer.HOLDS] else "",
+        _plural(counts[Answer.FAILS], "fails", "fail") if counts[Answer.FAILS] else "",
+        _plural(counts[Answer.UNDECIDED], "is undecided", "are undecided") if counts[Answer.UNDECIDED] else "",
+    ]
+    said = [word for word in words if word]
+    trained = f"{done} of {_plural(len(runs), 'trial', 'trials')} finished"
+    if not verdicts:
+        return f"{trained}. The study makes no claim."
+    listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    return f"{trained}. Of {_plural(len(verdicts), 'claim', 'claims')}, {listed}."
+
+
+# The data behind a figure
+
+
+def _at(line: Line, iteration: int) -> str:
+    """Median and range at the last point up to an iteration."""
+    known = [place for place, at in enumerate(line.iterations) if at <= iteration]
+    if not known:
+        return ""
+    place = known[-1]
+    if line.n == 1 or line.paper:
+        return f"{line.median[place]:.2f}"
+    return f"{line.median[place]:.2f} ({line.low[place]:.2f} to {line.high[place]:.2f})"
+
+
+def milestones(lines: Sequence[Line], drops: Sequence[int]) -> tuple[int, ...]:
+    """Iterations at which a figure's data table reads its lines: each learning-rate drop, and the end."""
+    end = max((line.iterations[-1] for line in lines), default=0)
+    return (*[drop for drop in drops if drop < end], end)
+
+
+def line_table(figure: Figure) -> tuple[tuple[int, ...], tuple[LineSummary, ...]]:
+    """Columns and rows of the data table of a figure."""
+    lines = [line for panel in figure.panels for line in panel.lines]
+    places = milestones(lines, sorted({drop.iteration for panel in figure.panels for drop in panel.drops}))
+    unique = {(line.label, line.metric, line.paper): line for line in lines}
+    return places, tuple(
+        LineSummary(
+            name=clean(f"{line.label}, {'training' if line.metric == 'train_error' else 'test'}"),
+            n=line.n,
+            at=tuple(_at(line, place) for place in places),
+        )
+        for line in unique.values()
+    )

@@ -1,0 +1,82 @@
+"""Where the numbers come from, gathered from the attempts that made them."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.runs import Run
+from orchestrator.studies import RecordedStudy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    label: str
+    values: tuple[str, ...]
+
+
+def _words(value: Any) -> str:
+    """A recorded value in one line, mappings as `torch 2.11.0, ray 2.60`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_words(each) for each in value)
+    return str(value)
+
+
+def _counted(values: Iterable[str]) -> tuple[str, ...]:
+    """Each value once, the commonest first, with its count where there are several."""
+    counts = Counter(values)
+    if len(counts) == 1:
+        return tuple(counts)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(f"{value} ({count} attempts)" for value, count in ordered)
+
+
+def _commit(attempt: Mapping[str, Any]) -> str:
+    state = ", with uncommitted changes" if attempt.get("dirty") else ""
+    return f"{attempt['commit']}{state}"
+
+
+def hours(seconds: float) -> str:
+    """`43 s`, `12 min`, `3.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def _time(attempts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Seconds of all attempts, by hardware."""
+    totals: dict[str, float] = {}
+    for attempt in attempts:
+        name = _words(attempt.get("hardware") or "hardware not recorded")
+        totals[name] = totals.get(name, 0.0) + float(attempt.get("seconds") or 0.0)
+    return tuple(f"{hours(seconds)} on {name}" for name, seconds in totals.items())
+
+
+def _seeds(study: RecordedStudy) -> str:
+    seeds = sorted({seed for arm in study.arms for seed, _ in arm.trials})
+    return ", ".join(map(str, seeds)) if len(seeds) <= 20 else f"{seeds[0]} to {seeds[-1]}, {len(seeds)} in all"
+
+
+def _repeats(runs: Sequence[Run]) -> str:
+    several = sum(len(run.attempts) > 1 for run in runs)
+    attempts = sum(len(run.attempts) for run in runs)
+    return f"{attempts} attempts for {len(runs)} trials; {several} trials needed more than one"
+
+
+def facts(study: RecordedStudy, runs: Sequence[Run], about: Mapping[str, str]) -> tuple[Fact, ...]:
+    """In the order in which the page prints them; what was not recorded is left out."""
+    attempts = [attempt for run in runs for attempt in run.attempts]
+    found = [
+        *[Fact(label=label, values=(value,)) for label, value in about.items() if label != "command"],
+        Fact(label="study file, sha256", values=(study.sha256,)),
+        Fact(label="given beside the file", values=tuple(study.overrides)),
+        Fact(label="seeds", values=(_seeds(study),)),
+        Fact(label="attempts", values=(_repeats(runs),)),
+        Fact(label="computing time", values=_time(attempts)),
+        Fact(label="commit", values=_counted(_commit(each) for each in attempts if each.get("commit"))),
+        Fact(label="versions", values=_counted(_words(each["versions"]) for each in attempts if each.get("versions"))),
+        Fact(label="hosts", values=_counted(str(each["host"]) for each in attempts if each.get("host"))),
+    ]
+    return tuple(fact for fact in found if fact.values)

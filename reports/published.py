@@ -1,0 +1,169 @@
+"""The paper's own numbers (arXiv 1512.03385v1), typed. Digits are kept as printed: 8.80 stays 8.80."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from models.spec import Shortcut
+from orchestrator.runs import Curve
+
+PaperFigure = Literal["fig1", "fig6"]
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    text = files("reports").joinpath("paper", f"{name}.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table6Row:
+    """One row of Table 6: classification error on the CIFAR-10 test set."""
+
+    method: str
+    layers: int | None
+    params: str
+    """As printed: `0.27M`; empty where the paper prints none."""
+    error: str
+    """As printed, percent: the only run, or the best of several."""
+    mean: str
+    """Mean over `runs`, where the paper prints one; empty elsewhere."""
+    std: str
+    source: str
+
+    @property
+    def quoted(self) -> bool:
+        """Whether the paper took the row from other work."""
+        return self.method != "ResNet"
+
+    @property
+    def printed(self) -> str:
+        """`6.43 (6.61±0.16)`, `8.75`."""
+        return f"{self.error} ({self.mean}±{self.std})" if self.mean else self.error
+
+    @property
+    def comparable(self) -> float:
+        """What a mean over seeds is compared with: the mean where the paper gives one, else its only run."""
+        return float(self.mean or self.error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperCurve:
+    """A curve read off one of the paper's figures, so inexact by about 0.1 point."""
+
+    figure: str
+    panel: Literal["left", "middle", "right"]
+    shortcut: Shortcut
+    depth: int
+    curve: Curve
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainFact:
+    """How a plain CIFAR-10 network ends in Figure 6; the paper prints no table of them."""
+
+    depth: int
+    test_error: str
+    """Percent, `13.27`, or `>60` where the paper only says so."""
+    test_uncertainty: float | None
+    train_error: str
+    """Percent, mean over the last 10k iterations."""
+    train_uncertainty: float | None
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperClaim:
+    """A sentence of the paper that can be tested, with the rule that decides it."""
+
+    id: str
+    text: str
+    source: str
+    paper_value: str
+    needs: str
+    """The runs that the rule asks for."""
+    statistic: str
+    rule: str
+    tier: str
+    """S structural, M micro, C CIFAR, I ImageNet, D detection."""
+    note: str
+
+
+@cache
+def table_6() -> tuple[Table6Row, ...]:
+    """In the paper's order."""
+    return tuple(
+        Table6Row(
+            method=row["method"],
+            layers=int(row["layers"]) if row["layers"] else None,
+            params=row["params_paper"],
+            error=row["error_best_or_single"],
+            mean=row["error_mean"],
+            std=row["error_std"],
+            source=row["source"],
+        )
+        for row in _rows("table6_cifar10")
+    )
+
+
+def _curve(row: Mapping[str, str], points: list[tuple[int, float]]) -> PaperCurve:
+    family, depth = row["model"].split("-")
+    iterations, values = zip(*points, strict=True)
+    return PaperCurve(
+        figure=row["source"],
+        panel=row["panel"],  # pyright: ignore[reportArgumentType]  # checked by a test over the whole file
+        shortcut="none" if family == "plain" else "A",
+        depth=int(depth),
+        curve=Curve(metric=f"{row['curve']}_error", iterations=iterations, values=values),
+        note=row["note"],
+    )
+
+
+@cache
+def paper_curves(figure: PaperFigure) -> tuple[PaperCurve, ...]:
+    """The digitised curves of Figure 1 or Figure 6, in the order of the file."""
+    points: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+    first: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in _rows(f"{figure}_curves"):
+        name = (row["panel"], row["model"], row["curve"])
+        first.setdefault(name, row)
+        points.setdefault(name, []).append((int(row["iteration"]), float(row["error_pct"])))
+    return tuple(_curve(first[name], points[name]) for name in points)
+
+
+@cache
+def plain_facts() -> Mapping[int, PlainFact]:
+    """By depth."""
+    return {
+        int(row["layers"]): PlainFact(
+            depth=int(row["layers"]),
+            test_error=row["final_test_error"],
+            test_uncertainty=float(row["final_test_unc"]) if row["final_test_unc"] else None,
+            train_error=row["train_error_tail_mean"],
+            train_uncertainty=float(row["train_unc"]) if row["train_unc"] else None,
+            source=row["source"],
+        )
+        for row in _rows("plain_cifar_facts")
+    }
+
+
+@cache
+def paper_claims() -> Mapping[str, PaperClaim]:
+    """All claims by id, in the order of the file."""
+    return {
+        row["id"]: PaperClaim(
+            id=row["id"],
+            text=row["claim"],
+            source=row["paper_ref"],
+            paper_value=row["paper_value"],
+            needs=row["runs_needed"],
+            statistic=row["statistic"],
+            rule=row["decision_rule"],
+            tier=row["tier"],
+            note=row["note"],
+        )
+        for row in _rows("claims")
+    }

@@ -1,0 +1,141 @@
+"""A study's own claims, written as one comparison: `train_error(plain, 56) > train_error(plain, 20) + 1`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from models.spec import Shortcut
+from reports.arms import Pool
+from reports.cells import Metric
+from reports.noise import Difference
+from reports.samples import Sample, compare, sample
+from reports.verdicts import WITHIN_NOISE, Answer, Finding, exceeds
+
+METRICS: Mapping[str, Metric] = {
+    "train_error": Metric.TAIL_TRAIN,
+    "test_error": Metric.LAST_TEST,
+    "best_test_error": Metric.BEST_TEST,
+}
+"""What a claim may speak of, in percent: training error (mean of the last 10/64), last test error, best."""
+SHORTCUTS: Mapping[str, Shortcut] = {"plain": "none", "A": "A", "B": "B", "C": "C"}
+
+_TERM = re.compile(
+    r"(?P<metric>\w+)\s*\(\s*(?P<shortcut>\w+)\s*,\s*(?P<depth>\w+)\s*\)(?:\s*\+\s*(?P<plus>\d+(?:\.\d+)?))?", re.ASCII
+)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+FORM = "write it as METRIC(SHORTCUT, DEPTH) > METRIC(SHORTCUT, DEPTH) + NUMBER, or METRIC(SHORTCUT, DEPTH) < NUMBER"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """`train_error(plain, 20) + 1`."""
+
+    metric: str
+    shortcut: str
+    depth: int
+    plus: float = 0.0
+
+    def __str__(self) -> str:
+        name = f"{self.metric}({self.shortcut}, {self.depth})"
+        return f"{name} + {_plain(self.plus)}" if self.plus else name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """`left > right` or `left < right`."""
+
+    left: Term
+    relation: Literal["<", ">"]
+    right: Term | float
+
+    def __str__(self) -> str:
+        right = self.right if isinstance(self.right, Term) else _plain(self.right)
+        return f"{self.left} {self.relation} {right}"
+
+    @property
+    def networks(self) -> tuple[tuple[Shortcut, int], ...]:
+        """Shortcut and depth of each network that it speaks of: a study should have an arm for each."""
+        terms = [self.left, *([self.right] if isinstance(self.right, Term) else [])]
+        return tuple((SHORTCUTS[term.shortcut], term.depth) for term in terms)
+
+
+def _plain(number: float) -> str:
+    """Without exponent: `0.00001`, `1`."""
+    return f"{number:.12f}".rstrip("0").rstrip(".")
+
+
+def _one_of(what: str, given: str, allowed: Sequence[str], say: str) -> str:
+    if given not in allowed:
+        raise ValueError(f"{what} of a claim is one of {', '.join(allowed)}, not {_short(given)}, in {_short(say)}")
+    return given
+
+
+def _short(text: str) -> str:
+    """Quoted, on one line, of bearable length."""
+    return repr(text if len(text) <= 120 else f"{text[:117]}...")
+
+
+def _term(text: str, say: str) -> Term:
+    match = _TERM.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"a claim cannot be read: {_short(say)}; {FORM}")
+    depth = match["depth"]
+    if not (depth.isascii() and depth.isdigit() and len(depth) <= 5 and int(depth) > 0):
+        raise ValueError(f"the depth of a claim is a whole number of layers, not {_short(depth)}, in {_short(say)}")
+    return Term(
+        metric=_one_of("the metric", match["metric"], tuple(METRICS), say),
+        shortcut=_one_of("the shortcut", match["shortcut"], tuple(SHORTCUTS), say),
+        depth=int(depth),
+        plus=float(match["plus"] or 0),
+    )
+
+
+def parse_claim(say: str) -> Sentence:
+    """The comparison that a study wrote. Raises ValueError, in one line, for what is none."""
+    sides = re.split(r"([<>])", say)
+    if len(sides) != 3:
+        raise ValueError(f"a claim has one < or one >: {_short(say)}; {FORM}")
+    left, relation, right = sides
+    return Sentence(
+        left=_term(left, say),
+        relation="<" if relation == "<" else ">",
+        right=float(right) if _NUMBER.fullmatch(right.strip()) else _term(right, say),
+    )
+
+
+def _sample(pool: Pool, term: Term) -> Sample:
+    return sample(pool, SHORTCUTS[term.shortcut], term.depth, METRICS[term.metric])
+
+
+def _against(pool: Pool, sentence: Sentence) -> tuple[Difference, tuple[Sample, ...]]:
+    """The difference that should be positive, and what it was computed from."""
+    left = _sample(pool, sentence.left)
+    sign = 1 if sentence.relation == ">" else -1
+    if not isinstance(sentence.right, Term):
+        alone = compare(left, left).gap.error / 2**0.5
+        value = left.mean + sentence.left.plus - sentence.right
+        return Difference(value=sign * value, error=alone), (left,)
+    right = _sample(pool, sentence.right)
+    gap = compare(left, right).gap
+    value = gap.value + sentence.left.plus - sentence.right.plus
+    return Difference(value=sign * value, error=gap.error), (left, right)
+
+
+def decide(pool: Pool, sentence: Sentence) -> Finding:
+    """Holds if the difference exceeds 2 standard errors, fails if it is below minus 2, else undecided."""
+    gap, used = _against(pool, sentence)
+    answer = exceeds(gap)
+    return Finding(
+        answer=answer,
+        statistic=f"{', '.join(f'{each} ({each.n})' for each in used)}; difference {gap}",
+        n=sum(each.n for each in {each.arm.arm.name: each for each in used}.values()),
+        numbers={
+            "difference": gap.value,
+            "two_standard_errors": gap.noise,
+            "samples": [{"arm": each.arm.arm.name, **each.numbers} for each in used],
+        },
+        reason=WITHIN_NOISE if answer is Answer.UNDECIDED else "",
+        caveats=tuple(dict.fromkeys(caveat for each in used for caveat in each.caveats)),
+        arms=tuple(dict.fromkeys(each.arm.arm.name for each in used)),
+    )

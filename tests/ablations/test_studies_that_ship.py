@@ -1,0 +1,144 @@
+"""The studies that ship are what the paper did, as their files say."""
+
+import csv
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+import reports
+from ablations.study import Study, load, schema, shipped, template
+from ablations.trials import recorded, trials
+
+SIZES = {
+    "cifar10-depth": (11, 51),
+    "cifar10-jpeg-depth": (11, 51),
+    "cifar10-shortcuts": (9, 45),
+    "digits-depth": (16, 48),
+    "full-grid": (44, 44),
+}
+
+
+def test_these_ship() -> None:
+    assert shipped() == list(SIZES)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_study_has_its_name_its_arms_and_as_many_trials(name: str) -> None:
+    study = load(name)
+    found = trials(study)
+    assert study.name == name
+    assert (len(study.arms), len(found)) == SIZES[name]
+    assert len({trial.key for trial in found}) == len({trial.name for trial in found}) == len(found)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_study_reads_as_a_page(name: str) -> None:
+    lines = load(name).text.splitlines()
+    assert lines[0].startswith("# ")
+    assert max(map(len, lines)) <= 120
+    assert len(lines) <= 80
+
+
+def _lenient(text: str) -> object:
+    """PyYAML's own reading, enough for files without the values that it reads differently."""
+    return yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_schema_accepts_what_ships(name: str) -> None:
+    jsonschema.validate(_lenient(load(name).text), schema())
+
+
+REFUSED_BY_SCHEMA = [
+    {"name": "x"},
+    {"name": "X Y", "question": "q"},
+    {"name": "x", "question": "q", "depht": 1},
+    {"name": "x", "question": "q", "matrix": {"depth": 20}},
+    {"name": "x", "question": "q", "matrix": {"depth": ["20"]}},
+    {"name": "x", "question": "q", "matrix": {"net": [{"depht": 20}]}},
+    {"name": "x", "question": "q", "recipe": "cifr"},
+    {"name": "x", "question": "q", "recipe": {"lr": 0}},
+    {"name": "x", "question": "q", "include": [{"shortcut": "D"}]},
+    {"name": "x", "question": "q", "claims": ["own"]},
+    {"name": "x", "question": "q", "report": {"tables": ["table-9"]}},
+    {"name": "x", "question": "q", "seeds": 0},
+]
+
+
+@pytest.mark.parametrize("given", REFUSED_BY_SCHEMA, ids=range(len(REFUSED_BY_SCHEMA)))
+def test_the_schema_refuses_what_the_loader_refuses(given: dict[str, object]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(given, schema())
+
+
+def test_the_schema_is_one_and_accepts_every_form() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(_lenient(template("mine")), schema())
+    forms = {
+        "name": "x",
+        "question": "q",
+        "recipe": {"name": "cifar", "lr": 0.03, "drops": [0.5], "warmup_from_depth": None},
+        "matrix": {"recipe": ["cifar", {"lr": 1}], "recipe.drops": [[], [0.5]], "net": [{"recipe.lr": 1, "depth": 20}]},
+        "claims": ["SC-05", {"id": "own", "say": "a > b"}],
+    }
+    jsonschema.validate(forms, schema())
+
+
+def _arms(study: Study) -> dict[tuple[str, int], int]:
+    return {(arm.network.shortcut, arm.network.depth): arm.seeds for arm in study.arms}
+
+
+def test_cifar10_depth_is_table_6_and_figure_6() -> None:
+    study = load("cifar10-depth")
+    expected = {(shortcut, depth): 5 for shortcut in ("none", "A") for depth in (20, 32, 44, 56, 110)} | {
+        ("A", 1202): 1
+    }
+    assert _arms(study) == expected
+    assert all(not arm.deviations for arm in recorded(study).arms)
+    assert _arms(load("cifar10-jpeg-depth")) == expected
+    assert {*map(tuple, (arm.deviations for arm in recorded(load("cifar10-jpeg-depth")).arms))} == {
+        ("data cifar10-jpeg (paper cifar10)",)
+    }
+
+
+def test_equal_arms_of_two_studies_are_trained_once() -> None:
+    depth, shortcuts, grid = (
+        {t.key for t in trials(load(f"{name}"))} for name in ("cifar10-depth", "cifar10-shortcuts", "full-grid")
+    )
+    assert len(depth & shortcuts) == 15
+    assert len(depth & grid) == 11
+    assert not depth & {trial.key for trial in trials(load("cifar10-jpeg-depth"))}
+
+
+def test_the_full_grid_is_every_network_of_the_paper() -> None:
+    found = trials(load("full-grid"))
+    assert sum(trial.blocked is not None for trial in found) == 20
+    assert {trial.iterations for trial in found if trial.blocked} == {600_000}
+    assert all(not arm.deviations for arm in recorded(load("full-grid")).arms)
+
+
+def test_the_demonstration_says_that_it_is_one_and_tests_its_own_claims() -> None:
+    study = load("digits-depth")
+    assert "demonstration" in study.question
+    assert all(not claim.of_the_paper and claim.text for claim in study.claims)
+    assert 4 <= len(study.claims) <= 6
+
+
+def test_the_papers_claims_exist() -> None:
+    table = Path(reports.__file__).parent / "paper" / "claims.csv"
+    if not table.exists():
+        pytest.skip("the paper's claims are not beside the reports")
+    with table.open(newline="", encoding="utf-8") as opened:
+        known = {row["id"] for row in csv.DictReader(opened)}
+    for name in shipped():
+        load(name, known_claims=known)
+
+
+def test_a_study_is_planned_in_a_moment() -> None:
+    started = time.monotonic()
+    for name in shipped():
+        trials(load(name))
+    assert time.monotonic() - started < 5
