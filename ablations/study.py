@@ -248,6 +248,11 @@ def _check_together(arm: Arm, cell: Cell) -> None:
             f"{cell.where_of('recipe.batch', 'recipe', 'data')}: a batch of {arm.recipe.batch:,} is larger than"
             f" the {data.train_images:,} training images of {data.name}; give at most these"
         )
+    if arm.recipe.augmentation == "scale-crop-flip-colour" and data.layout != "imagenet":
+        raise StudyError(
+            f"{cell.where_of('recipe.augmentation', 'recipe', 'data')}: augmentation scale-crop-flip-colour is for"
+            f" imagenet, not {data.name}; give pad-crop-flip or none"
+        )
     if arm.network.stride != "1x1" and not arm.network.bottleneck:
         raise StudyError(
             f"{cell.where_of('stride')}: stride {arm.network.stride} changes nothing in {arm.network.name};"

@@ -20,6 +20,7 @@ import os
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,12 +170,14 @@ class Attempt:
     ) -> None:
         self.folder, self._commit_seconds = TrialFolder(path), commit_seconds
         (path / "attempts").mkdir(parents=True, exist_ok=True)
-        self._lock = (path / "lock").open("a")
-        fcntl.flock(self._lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        if self.folder.about() is None:
-            _write_json(path / "trial.json", {"format": FORMAT, "created": _now()} | asdict(trial))
-        self._adopt()
-        self._begin(provenance)
+        with ExitStack() as held:
+            lock = held.enter_context((path / "lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if self.folder.about() is None:
+                _write_json(path / "trial.json", {"format": FORMAT, "created": _now()} | asdict(trial))
+            self._adopt(held)
+            self._begin(provenance)
+            self._held = held.pop_all()
 
     @property
     def done(self) -> bool:
@@ -209,13 +212,10 @@ class Attempt:
         if error is not None:
             whole = "".join(traceback.format_exception(kind, error, trace))
             ended |= {"cause": "error", "reason": last_line(error), "traceback": whole[-20_000:]}
-        self._record |= ended
-        _write_json(self._record_path, self._record)
-        for stream in self._files.values():
-            stream.close()
-        self._lock.close()
+        with self._held:
+            _write_json(self._record_path, self._record | ended)
 
-    def _adopt(self) -> None:
+    def _adopt(self, held: ExitStack) -> None:
         """Take up the newest commit whose files are all valid, and cut off what came after it."""
         self._commits = self.folder.commits()
         self._checkpoint: bytes | None = None
@@ -239,7 +239,9 @@ class Attempt:
         self._hash = {stream: hashlib.sha256(data) for stream, data in streams.items()}
         self._length = {stream: len(data) for stream, data in streams.items()}
         self._pending = dict.fromkeys(STREAMS, b"")
-        self._files = {stream: _opened_at(self.folder.path / stream, self._length[stream]) for stream in STREAMS}
+        self._files = {
+            stream: held.enter_context(_opened_at(self.folder.path / stream, self._length[stream])) for stream in STREAMS
+        }
         kept = {commit.checkpoint for commit in self._commits}
         for path in self.folder.path.glob("checkpoint-*.pt"):
             if path.name not in kept:

@@ -44,7 +44,8 @@ def _finding(answer: Answer, statistic: str, used: Sequence[Sample], *, reason: 
 
 
 def _of_comparisons(answer: Answer, comparisons: Sequence[Comparison], extra: str = "", **numbers: Any) -> Finding:
-    statistic = "; ".join([*map(str, comparisons), *([extra] if extra else [])])
+    told = [each.short for each in comparisons] if len(comparisons) > 1 else [str(each) for each in comparisons]
+    statistic = "; ".join([*([extra] if extra else []), *told])
     differences = {f"{each.high.label} − {each.low.label}": each.numbers for each in comparisons}
     return _finding(answer, statistic, samples_used(comparisons), differences=differences, **numbers)
 
@@ -75,7 +76,7 @@ def _trend(samples: Sequence[Sample], sign: int, p_below: float | None) -> tuple
     if found is None:
         return Answer.UNDECIDED, "rho is not defined", {}
     numbers = {"rho": found.rho, "p": found.p, "rho_low": found.low, "rho_high": found.high}
-    text = f"rho {found.rho:+.2f}, p {found.p:.1g}"
+    text = f"rho {found.rho:+.2f}".replace("-", "−") + f", p {found.p:.1g}"
     if sign * found.rho > 0.8 and (p_below is None or found.p < p_below):
         return Answer.HOLDS, text, numbers
     best = max(sign * found.low, sign * found.high)
@@ -126,6 +127,7 @@ def deg_04(arms: Sequence[MeasuredArm]) -> Finding:
         n=len(runs),
         numbers={"median": None if infinite else middle, "diverged": diverged, "limit": FAILURE},
         caveats=caveats(cold.arm.deviations),
+        measured="" if cold.paper else Pool(arms=(cold,)).title,
         arms=(cold.arm.name,),
     )
 
@@ -147,7 +149,7 @@ def deg_05(pool: Pool) -> Finding:
     test = _compare(pool, ("none", 56), ("none", 20), TEST)
     gap = difference(_gap(pool, 56), _gap(pool, 20))
     answer = all_of([exceeds(train.gap), exceeds(test.gap), whether(gap.value < max(gap.noise, 0.0) or gap.value < 0)])
-    statistic = f"training {train}; test {test}; gap difference {gap}"
+    statistic = f"training {train}; test {test}; gap of the gaps {gap}"
     used = samples_used([train])
     differences = {"train": train.numbers, "test": test.numbers}
     return _finding(answer, statistic, used, differences=differences, gap_difference=_numbers(gap))

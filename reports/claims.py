@@ -60,7 +60,9 @@ def _check(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Finding:
     if not arms:
         return _undecided("the study has no arm")
     found, pool = _over(pools(arms), CHECKS[claim.id])
-    return replace(found, caveats=(*caveats(pool.deviations), *found.caveats))
+    if pool.paper or not found.arms:
+        return found
+    return replace(found, caveats=(*caveats(pool.deviations), *found.caveats), measured=pool.title)
 
 
 def _of_the_paper(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Verdict:
@@ -78,6 +80,7 @@ def _of_the_paper(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Verdict:
         rule=claim.rule,
         paper_value=claim.paper_value,
         arms=found.arms,
+        measured=found.measured,
     )
 
 

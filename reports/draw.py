@@ -14,10 +14,9 @@ CONFIG: Mapping[str, Any] = {
     "plotlyServerURL": "",
     "responsive": True,
     "scrollZoom": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "pan2d", "zoomIn2d", "zoomOut2d"],
-    "toImageButtonOptions": {"format": "svg"},
+    "displayModeBar": False,
 }
-"""Nothing is sent anywhere: the default of plotly.js 4 offers to upload the figure."""
+"""Nothing is sent anywhere: the default of plotly.js 4 offers to upload the figure. Buttons are the page's own."""
 
 THEMES: Mapping[str, tuple[str, str]] = {
     "blue": ("#0072B2", "#56B4E9"),
@@ -47,7 +46,7 @@ DEPTH_COLOURS: Mapping[int, str] = {
     152: "ink",
 }
 BAND_ALPHA = 0.16
-FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+FONT = "-apple-system, 'Segoe UI', Inter, Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
 
 
 def _light(name: str) -> str:
@@ -222,7 +221,7 @@ def _labels(panel: Panel, low: float, high: float, *, logarithmic: bool = False)
             "xshift": 6,
             "showarrow": False,
             "text": f"<b>{each.depth}-layer</b>",
-            "font": {"size": 11, "color": colour(each.depth)},
+            "font": {"size": 11.5, "color": colour(each.depth)},
         }
         for each, at in zip(lines, place(wanted, 0.062, 0.02, 0.98), strict=True)
     ]
@@ -303,7 +302,7 @@ def layout(panel: Panel) -> dict[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "size": 12, "color": _light("text")},
-        "margin": {"l": 44, "r": 66, "t": 8, "b": 42},
+        "margin": {"l": 44, "r": 72, "t": 8, "b": 42},
         "hovermode": "closest",
         "hoverlabel": {"font": {"family": FONT, "size": 12}, "align": "left"},
         "xaxis": _axis("iterations (1e4)" if scale > 1 else "iterations", range=_x_range(panel)),

@@ -5,17 +5,25 @@ import re
 import unicodedata
 
 LONGEST = 200
+"""Characters of a name."""
+PROSE = 4000
+"""Characters of a sentence."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def clean(name: str) -> str:
-    """Without control characters, text direction marks and line separators; at most 200 characters."""
+def clean(name: str, longest: int = LONGEST) -> str:
+    """Without control characters, text direction marks and line separators, and not longer than `longest`."""
     kept = "".join(
         " " if character in "\t\n\r\u2028\u2029" else character
-        for character in name[: 4 * LONGEST]
+        for character in name[: 4 * longest]
         if character in "\t\n\r" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn")
     )
-    return kept if len(kept) <= LONGEST else f"{kept[: LONGEST - 1]}…"
+    return kept if len(kept) <= longest else f"{kept[: longest - 1]}…"
+
+
+def prose(text: str) -> str:
+    """A sentence, as clean as a name and longer."""
+    return clean(text, PROSE)
 
 
 def anchor(*parts: str) -> str:

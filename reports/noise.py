@@ -36,7 +36,7 @@ class Difference:
         return 2 * self.error
 
     def __str__(self) -> str:
-        return f"{self.value:+z.2f} ± {self.noise:.2f}"
+        return f"{self.value:+z.2f} ± {self.noise:.2f}".replace("-", "−")
 
 
 def difference(high: Sequence[float], low: Sequence[float]) -> Difference:

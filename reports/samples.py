@@ -101,6 +101,10 @@ class Comparison:
     def numbers(self) -> dict[str, Any]:
         return {"difference": self.gap.value, "two_standard_errors": self.gap.noise}
 
+    @property
+    def short(self) -> str:
+        return f"{self.high.label} − {self.low.label} {self.gap}"
+
     def __str__(self) -> str:
         return f"{self.high} − {self.low} = {self.gap}"
 

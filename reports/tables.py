@@ -96,7 +96,7 @@ def _difference(row: Table6Row, cell: Cell) -> Entry:
         return EMPTY
     gap = cell.mean - row.comparable
     beside = f"mean {row.mean}" if row.mean else row.error
-    return Entry(text=f"{gap:+z.2f}", value=gap, note=f"{cell.mean:.2f} against the paper's {beside}")
+    return Entry(text=f"{gap:+z.2f}".replace("-", "−"), value=gap, note=f"{cell.mean:.2f} against the paper's {beside}")
 
 
 def _best_run(row: Table6Row, cell: Cell) -> Entry:

@@ -29,6 +29,8 @@ class Finding:
     """Why it is undecided."""
     caveats: tuple[str, ...] = ()
     arms: tuple[str, ...] = ()
+    measured: str = ""
+    """What the runs are, where they are not the paper's recipe: `measured on digits, 150 iterations`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,8 @@ class Verdict:
     """What decides, in words or as the study wrote it."""
     paper_value: str = ""
     arms: tuple[str, ...] = ()
+    measured: str = ""
+    """Of a claim of the paper that was tested on other arms than the paper's: what they are."""
 
 
 class NotInStudyError(Exception):

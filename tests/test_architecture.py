@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOT_OURS = {".venv", ".git", "node_modules", "results", "build", "__pycache__"}
 
 HOSTS = re.compile(r"pypi\.org|python[h]osted|npmjs\.(org|com)|deb\.debian\.org|download\.pytorch\.org", re.IGNORECASE)
 ONE_MACHINE = re.compile(r"(?<![A-Za-z0-9_.])/(work|farm)/|/[r]oot/|/tmp/[b]ash_jobs|/[h]ome/[a-z]")
@@ -204,13 +203,13 @@ def tracked() -> tuple[PurePosixPath, ...]:
         names = [name for name in listed.stdout.split("\0") if name]
         return tuple(PurePosixPath(name) for name in names if (ROOT / name).is_file())
     files = (PurePosixPath(file.relative_to(ROOT).as_posix()) for file in ROOT.rglob("*") if file.is_file())
-    return tuple(
-        file
-        for file in files
-        if not NOT_OURS & set(file.parts)
-        and not any(part.endswith((".egg-info", "_cache")) for part in file.parts)
-        and not file.name.startswith(".setup-")
-    )
+    return tuple(file for file in files if not any(map(_is_product, file.parts)))
+
+
+def _is_product(part: str) -> bool:
+    """Whether a part of a path is what tools leave behind: `.ci` and `.gitignore` are ours, others not."""
+    hidden = part.startswith(".") and part not in (".ci", ".gitignore")
+    return hidden or part in {"node_modules", "results", "build", "__pycache__"} or part.endswith(".egg-info")
 
 
 def test_every_package_keeps_the_rules() -> None:

@@ -6,6 +6,7 @@ The pixels are not CIFAR-10's: published weights that reach 8.2 % on the origina
 import io
 import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def _archived(archive: Path) -> Iterator[tuple[tuple[str, str, str], bytes]]:
                 opened = members.extractfile(member) if address and member.isfile() else None
                 if address and opened:
                     yield address, opened.read()
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{archive}: cannot be unpacked ({error}); copy it again") from error
 
 
@@ -78,9 +79,8 @@ def _decode(data: bytes, name: str) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+            if image.size != (32, 32):
+                raise DataError(f"{name}: {image.width}x{image.height} pixels, not 32x32; copy it again")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{name}: not a readable image ({error}); copy it again") from error
-    if pixels.shape != (32, 32, 3):
-        raise DataError(f"{name}: {pixels.shape[1]}x{pixels.shape[0]} pixels, not 32x32")
-    return pixels

@@ -1,6 +1,7 @@
 """From a data set's name to its images: found, checked against its fingerprint, decoded once and kept as arrays."""
 
 import os
+import zipfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,14 +22,15 @@ def prepare(name: str, folder: Path, cache: Path) -> None:
     if name == "digits" or _cached(name, cache).exists():
         return
     if name == "cifar10":
-        _keep(cifar10.read(cifar10.find(folder) or cifar10.download(folder)), _cached(name, cache))
-        return
-    source = cifar10_jpeg.find(folder)
-    if source is None:
-        raise DataError(
-            f"{name}: neither a folder {name}/train nor {name}.tar.xz in {folder}; say where it is with --data FOLDER"
-        )
-    images = cifar10_jpeg.read(source)
+        source = cifar10.find(folder) or cifar10.download(folder)
+        images = cifar10.read(source)
+    else:
+        source = cifar10_jpeg.find(folder)
+        if source is None:
+            raise DataError(
+                f"{name}: neither a folder {name}/train nor {name}.tar.xz in {folder}; say where it is with --data FOLDER"
+            )
+        images = cifar10_jpeg.read(source)
     _check(name, images, str(source))
     _keep(images, _cached(name, cache))
 
@@ -41,12 +43,11 @@ def load(name: str, cache: Path) -> Images:
     else:
         path = _cached(name, cache)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 images = Images(**{key: arrays[key] for key in arrays.files})
-        except (OSError, ValueError, TypeError, EOFError) as error:
+        except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
             raise DataError(f"{name}: {path} is missing or damaged ({error}); remove it and run again") from error
-    if name != "cifar10":
-        _check(name, images, str(cache))
+    _check(name, images, str(cache))
     return images
 
 
@@ -55,10 +56,19 @@ def _cached(name: str, cache: Path) -> Path:
 
 
 def _check(name: str, images: Images, where: str) -> None:
-    found = fingerprint(images)
-    if found != SETS[name].fingerprint:
+    """CIFAR-10's fingerprint is of its archive, whose files are checked when they are read; here its shapes are."""
+    known = SETS[name]
+    shapes = [(count, known.size, known.size, known.channels) for count in (known.train_images, known.test_images)]
+    if name == "cifar10" and [images.train.shape, images.test.shape] != shapes:
         raise DataError(
-            f"{name}: the images in {where} have fingerprint {found[:19]}..., not {SETS[name].fingerprint[:19]}...;"
+            f"{name}: in {where} are {len(images.train):,} training and {len(images.test):,} test images, not"
+            f" {known.train_images:,} and {known.test_images:,} of {known.size}x{known.size} pixels; remove them and fetch"
+            " it again"
+        )
+    found = fingerprint(images) if name != "cifar10" else known.fingerprint
+    if found != known.fingerprint:
+        raise DataError(
+            f"{name}: the images in {where} have fingerprint {found[:19]}..., not {known.fingerprint[:19]}...;"
             " they are other pixels, and no result on them may carry this name"
         )
 
@@ -66,14 +76,17 @@ def _check(name: str, images: Images, where: str) -> None:
 def _keep(images: Images, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with partial.open("wb") as file:
-        np.savez(
-            file,
-            train=images.train,
-            train_labels=images.train_labels,
-            test=images.test,
-            test_labels=images.test_labels,
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            np.savez(
+                file,
+                train=images.train,
+                train_labels=images.train_labels,
+                test=images.test,
+                test_labels=images.test_labels,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

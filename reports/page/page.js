@@ -314,6 +314,11 @@
       } else if (what === "figure") {
         var figure = button.closest("[data-figure]").dataset.figure;
         save(figure, figureRows(figure));
+      } else if (what === "drawing") {
+        var wanted = button.closest("[data-figure]").dataset.figure;
+        drawn.charts.filter(function (chart) { return chart.figure === wanted; }).forEach(function (chart) {
+          window.Plotly.downloadImage(chart.id, { format: "svg", filename: chart.id, width: 640, height: 420 });
+        });
       } else {
         save(what, tableRows(document.getElementById(what)));
       }

@@ -13,14 +13,15 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from orchestrator.runs import Run
 from orchestrator.studies import RecordedStudy
 from reports.arms import MeasuredArm, gather
-from reports.cells import Metric
+from reports.cells import Metric, measure
 from reports.claims import judge
-from reports.draw import CONFIG, colour, dark, draw
+from reports.draw import CONFIG, dark, draw
 from reports.figures import FIGURES, Figure
-from reports.names import anchor, clean
+from reports.names import anchor, clean, prose
 from reports.page.summary import answers, departures, gaps, line_table, opening, trials
 from reports.provenance import facts, hours
 from reports.tables import TABLES, Table
+from reports.verdicts import Verdict
 
 
 @cache
@@ -57,7 +58,7 @@ def _environment() -> Environment:
         autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_part), trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "sort_keys": True}
-    environment.filters.update(clean=clean, colour=colour, groups=_groups, hours=hours)
+    environment.filters.update(clean=clean, prose=prose, groups=_groups, hours=hours)
     environment.globals.update(anchor=anchor)
     return environment
 
@@ -123,6 +124,21 @@ def _figure(figure: Figure) -> dict[str, Any]:
     }
 
 
+def _samples(verdict: Verdict, arms: Mapping[str, MeasuredArm]) -> list[dict[str, str]]:
+    """The measurements that a verdict rests on, each with a link to its runs."""
+    found = [arms[name] for name in verdict.arms if name in arms]
+    cells = [(arm, measure(arm, Metric.LAST_TEST)) for arm in found]
+    return [
+        {
+            "text": f"{arm.label}: {cell.n} of {cell.planned} runs",
+            "arm": anchor("arm", arm.arm.name),
+            "anchor": anchor("run", arm.runs[0].key),
+        }
+        for arm, cell in cells
+        if arm.runs
+    ]
+
+
 def _named(names: Sequence[str], known: Mapping[str, Any], kind: str, standard: str) -> tuple[list[str], list[str]]:
     """Which of the wanted ones this version has, and a remark for each that it has not."""
     wanted = list(names) or [standard]
@@ -137,6 +153,7 @@ def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str
     recorded = list(runs)
     arms = gather(study, recorded)
     mine = [run for arm in arms for run in arm.runs]
+    by_name = {arm.arm.name: arm for arm in arms}
     verdicts = judge(study, recorded)
     table_names, no_table = _named(study.tables, TABLES, "table", "table")
     figure_names, no_figure = _named(study.figures, FIGURES, "figure", "curves")
@@ -151,7 +168,7 @@ def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str
             trials=trials(arms),
             total=len(mine),
             answers=answers(verdicts),
-            verdicts=verdicts,
+            verdicts=[{**vars(each), "samples": _samples(each, by_name)} for each in verdicts],
             departures=departures(arms),
             figures=figures,
             tables=[table for name in table_names for table in TABLES[name](arms)],

@@ -104,7 +104,13 @@ def opening(arms: Sequence[MeasuredArm], verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return f"{trained}. The study makes no claim."
     listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-    return f"{trained}. Of {_plural(len(verdicts), 'claim', 'claims')}, {listed}."
+    return f"{trained}. Of {_plural(len(verdicts), 'claim', 'claims')}, {listed}{_elsewhere(verdicts)}."
+
+
+def _elsewhere(verdicts: Sequence[Verdict]) -> str:
+    """Says of how many claims of the paper that they were not tested under its recipe."""
+    count = sum(bool(each.measured) for each in verdicts)
+    return f"; {_plural(count, 'was', 'were')} tested on other arms than the paper's" if count else ""
 
 
 # The data behind a figure

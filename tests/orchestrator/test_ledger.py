@@ -1,0 +1,318 @@
+"""The ledger: what was committed is all there, what was not did not happen, whatever is killed or damaged."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.ledger import Attempt, Ledger, LedgerError, TrialFolder
+
+
+def attempt(root: Path, *, iterations: int = 10, commit_seconds: float = 0.0) -> Attempt:
+    return Ledger(root).attempt(
+        toy.trial(iterations=iterations), provenance={"host": "here"}, commit_seconds=commit_seconds, wait=False
+    )
+
+
+def folder(root: Path) -> TrialFolder:
+    return Ledger(root).folder(toy.trial().key)
+
+
+def curves(root: Path) -> bytes:
+    here = folder(root)
+    head = here.head()
+    return here.valid("curves.jsonl", head) if head else b""
+
+
+def finish(root: Path, iterations: int = 10) -> None:
+    with attempt(root) as progress:
+        if not progress.done:
+            toy.run(toy.trial(iterations=iterations).params, progress)
+
+
+def twin(iterations: int = 10) -> bytes:
+    with tempfile.TemporaryDirectory() as undisturbed:
+        finish(Path(undisturbed), iterations)
+        return curves(Path(undisturbed))
+
+
+def test_a_new_trial_has_nothing_to_restore(tmp_path: Path) -> None:
+    """Nothing was committed, so there is no checkpoint, no head and no curve."""
+    with attempt(tmp_path) as progress:
+        assert progress.restore() is None
+        assert not progress.done
+    assert folder(tmp_path).head() is None
+
+
+def test_a_commit_makes_curves_and_checkpoint_valid_together(tmp_path: Path) -> None:
+    """After it both are there; a record logged later is not, until the next commit."""
+    with attempt(tmp_path) as progress:
+        progress.log(1, {"train_error": 50.0})
+        progress.commit(1, b"one")
+        progress.log(2, {"train_error": 25.0})
+    head = folder(tmp_path).head()
+    assert head is not None
+    assert head.iteration == 1
+    assert folder(tmp_path).checkpoint(head) == b"one"
+    assert folder(tmp_path).records("curves.jsonl", head) == [{"iteration": 1, "train_error": 50.0}]
+
+
+def test_every_record_has_a_time(tmp_path: Path) -> None:
+    """The clock has one line per record, apart from the curves, which are the same bytes at any time of day."""
+    finish(tmp_path)
+    head = folder(tmp_path).head()
+    assert head is not None
+    clock = folder(tmp_path).records("clock.jsonl", head)
+    assert [each["iteration"] for each in clock] == list(range(1, 11))
+    assert all(b["seconds"] >= a["seconds"] for a, b in zip(clock, clock[1:], strict=False))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    stops=st.lists(st.integers(1, 30), max_size=6),
+    commit_every=st.integers(1, 7),
+)
+def test_interrupted_anywhere_the_curves_are_the_undisturbed_twins(stops: list[int], commit_every: int) -> None:
+    """An attempt that is abandoned after any number of iterations leaves no gap, no duplicate, no trace."""
+    iterations = 12
+
+    class Stopped(Exception): ...
+
+    class Paced:
+        """The attempt, committing by count and ending at a stop."""
+
+        def __init__(self, inner: Attempt, stop: int | None) -> None:
+            self.inner, self.stop, self.logged = inner, stop, 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def log(self, iteration: int, values: Any) -> None:
+            if self.logged == self.stop:
+                raise Stopped
+            self.logged += 1
+            self.inner.log(iteration, values)
+
+        def due(self) -> bool:
+            return self.logged % commit_every == 0
+
+    with tempfile.TemporaryDirectory() as place:
+        for stop in [*stops, None]:
+            try:
+                with attempt(Path(place)) as progress:
+                    if not progress.done:
+                        toy.run(toy.trial(iterations=iterations).params, Paced(progress, stop))  # type: ignore[arg-type]
+            except Stopped:
+                continue
+        head = folder(Path(place)).head()
+        assert head is not None
+        assert head.result is not None
+        assert curves(Path(place)) == twin(iterations)
+        assert [each["iteration"] for each in folder(Path(place)).records("clock.jsonl", head)] == list(range(1, 13))
+
+
+class PowerCut(BaseException):
+    """Raised in place of a system call; nothing of ours catches it."""
+
+
+def _cut_at(monkeypatch: pytest.MonkeyPatch, at: int) -> Callable[[], int]:
+    """Let the process end at the `at`-th durable step (fsync, rename, unlink) from now on."""
+    steps = 0
+
+    def wrapped(real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*given: Any, **more: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == at:
+                raise PowerCut
+            return real(*given, **more)
+
+        return step
+
+    monkeypatch.setattr(os, "fsync", wrapped(os.fsync))
+    monkeypatch.setattr(Path, "replace", wrapped(Path.replace))
+    monkeypatch.setattr(Path, "unlink", wrapped(Path.unlink))
+    return lambda: steps
+
+
+def test_a_power_cut_at_every_step_loses_nothing(tmp_path: Path) -> None:
+    """For every N: the process ends at its N-th fsync, rename or unlink, and the next attempt makes the twin's curves."""
+    with pytest.MonkeyPatch.context() as count:
+        steps = _cut_at(count, at=-1)
+        finish(tmp_path / "whole", iterations=4)
+        total = steps()
+    assert total > 30
+    expected = twin(4)
+    for at in range(1, total + 1):
+        place = tmp_path / str(at)
+        with pytest.MonkeyPatch.context() as cut:
+            _cut_at(cut, at)
+            with pytest.raises(PowerCut):
+                finish(place, iterations=4)
+        finish(place, iterations=4)
+        assert curves(place) == expected, f"after a cut at step {at} of {total}"
+        assert not [path for path in folder(place).path.glob("checkpoint-*") if path.stat().st_size == 0]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_commit_before(tmp_path: Path) -> None:
+    """Its checksum tells; curves go back with it, and the end is the undisturbed twin's."""
+    with attempt(tmp_path) as progress:
+        progress.log(1, {"train_error": 1.0})
+        progress.commit(1, b"first")
+        progress.log(2, {"train_error": 2.0})
+        progress.commit(2, b"second")
+    newest = max(folder(tmp_path).path.glob("checkpoint-*.pt"))
+    newest.write_bytes(b"sec0nd")
+    with attempt(tmp_path) as progress:
+        assert progress.restore() == b"first"
+        progress.log(2, {"train_error": 2.0})
+        progress.finish(2, b"second", {"outcome": "finished"})
+    assert len(curves(tmp_path).splitlines()) == 2
+    assert "damaged" in folder(tmp_path).attempts()[-1]["notes"][0]
+
+
+def test_with_both_checkpoints_gone_the_trial_begins_anew(tmp_path: Path) -> None:
+    """Nothing is left to trust, so nothing is."""
+    with attempt(tmp_path) as progress:
+        for iteration in (1, 2):
+            progress.log(iteration, {"train_error": 1.0})
+            progress.commit(iteration, b"x")
+    for path in folder(tmp_path).path.glob("checkpoint-*.pt"):
+        path.unlink()
+    with attempt(tmp_path) as progress:
+        assert progress.restore() is None
+        toy.run(toy.trial().params, progress)
+    assert curves(tmp_path) == twin()
+
+
+@pytest.mark.parametrize("stream", ["curves.jsonl", "clock.jsonl"])
+def test_changed_curves_are_never_read_as_numbers(tmp_path: Path, stream: str) -> None:
+    """A flipped digit is a LedgerError that names the file."""
+    finish(tmp_path)
+    path = folder(tmp_path).path / stream
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    head = folder(tmp_path).head()
+    assert head is not None
+    with pytest.raises(LedgerError, match=f"{stream}: not what was committed"):
+        folder(tmp_path).records(stream, head)
+
+
+def test_missing_curves_are_said(tmp_path: Path) -> None:
+    """A commit without its curves is damage, not an empty curve."""
+    finish(tmp_path)
+    (folder(tmp_path).path / "curves.jsonl").unlink()
+    head = folder(tmp_path).head()
+    assert head is not None
+    with pytest.raises(LedgerError, match="not what was committed"):
+        folder(tmp_path).valid("curves.jsonl", head)
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
+    """Bytes after the last commit are of an attempt that was killed."""
+    with attempt(tmp_path) as progress:
+        progress.log(1, {"train_error": 1.0})
+        progress.commit(1, b"1,1")
+    with (folder(tmp_path).path / "curves.jsonl").open("ab") as file:
+        file.write(b'{"iteration": 2, "tra')
+    assert len(curves(tmp_path).splitlines()) == 1
+    with attempt(tmp_path) as progress:
+        progress.finish(1, b"1,1", {"outcome": "finished"})
+    assert (folder(tmp_path).path / "curves.jsonl").read_bytes() == curves(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "commits": [{}]}', '{"format": "1"}'])
+def test_a_damaged_commit_is_named(tmp_path: Path, text: str) -> None:
+    """One line with the file and what to do."""
+    finish(tmp_path)
+    (folder(tmp_path).path / "commit.json").write_text(text)
+    with pytest.raises(LedgerError, match=r"commit\.json: damaged .* remove it to start the trial anew"):
+        folder(tmp_path).head()
+
+
+def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
+    """An older Ablate does not guess what a newer one wrote."""
+    finish(tmp_path)
+    path = folder(tmp_path).path / "commit.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(LedgerError, match="format 2 is newer than 1; update Ablate"):
+        folder(tmp_path).head()
+
+
+def test_a_damaged_description_is_named(tmp_path: Path) -> None:
+    """`trial.json` too."""
+    finish(tmp_path)
+    (folder(tmp_path).path / "trial.json").write_text("{")
+    with pytest.raises(LedgerError, match=r"trial\.json: damaged"):
+        folder(tmp_path).about()
+
+
+def test_infinite_and_undefined_values_are_kept_as_text(tmp_path: Path) -> None:
+    """JSON has neither; they are not turned into 0 or null."""
+    with attempt(tmp_path) as progress:
+        progress.log(1, {"train_loss": float("nan"), "test_loss": float("inf")})
+        progress.finish(1, b"", {"outcome": "diverged", "diverged_at": 1})
+    assert json.loads(curves(tmp_path)) == {"iteration": 1, "train_loss": "nan", "test_loss": "inf"}
+
+
+def test_two_attempts_at_once_are_impossible(tmp_path: Path) -> None:
+    """The second is refused while the first lives, and the folder says that it is alive."""
+    with attempt(tmp_path):
+        assert folder(tmp_path).alive()
+        with pytest.raises(BlockingIOError):
+            attempt(tmp_path)
+    assert not folder(tmp_path).alive()
+
+
+def test_a_killed_attempt_holds_nothing(tmp_path: Path) -> None:
+    """kill -9 releases the folder at once; the record of the attempt stays without an end."""
+    code = f"""
+import sys; sys.path[:0] = {[str(Path(toy.__file__).parent)]!r}
+import toy, time, pathlib
+from orchestrator.ledger import Ledger
+attempt = Ledger(pathlib.Path({str(tmp_path)!r})).attempt(toy.trial(), provenance={{}}, commit_seconds=0)
+print("held", flush=True); time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path.cwd())
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    assert folder(tmp_path).alive()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not folder(tmp_path).alive()
+    finish(tmp_path)
+    first, second = folder(tmp_path).attempts()
+    assert "ended" not in first
+    assert second["cause"] == "ended"
+
+
+def test_an_error_is_recorded_with_its_traceback(tmp_path: Path) -> None:
+    """Last line apart, so that `status` can show it."""
+    with pytest.raises(ZeroDivisionError), attempt(tmp_path):
+        _ = 1 / 0
+    (record,) = folder(tmp_path).attempts()
+    assert record["cause"] == "error"
+    assert record["reason"] == "ZeroDivisionError: division by zero"
+    assert "test_ledger" in record["traceback"]
+
+
+def test_only_the_last_two_checkpoints_are_kept_and_one_at_the_end(tmp_path: Path) -> None:
+    """A trial of days does not fill the disk."""
+    with attempt(tmp_path) as progress:
+        for iteration in range(1, 6):
+            progress.commit(iteration, b"%d" % iteration)
+        assert len(list(folder(tmp_path).path.glob("checkpoint-*.pt"))) == 2
+        progress.finish(6, b"6", {"outcome": "finished"})
+    (last,) = folder(tmp_path).path.glob("checkpoint-*.pt")
+    assert hashlib.sha256(last.read_bytes()).hexdigest() == folder(tmp_path).commits()[0].checkpoint_sha256

@@ -1,0 +1,71 @@
+"""What becomes of a trial that ended: the decisions of a run, without Ray."""
+
+from pathlib import Path
+
+import toy
+
+from orchestrator.ledger import Ledger
+from orchestrator.schedule import DEATHS_WITHOUT_COMMIT, Queue
+
+
+def test_the_queue_is_over_when_nothing_waits_or_runs(tmp_path: Path) -> None:
+    """While a trial runs, another may still come back."""
+    queue = Queue([toy.trial(0)], Ledger(tmp_path))
+    assert not queue.over
+    assert queue.next("a") == toy.trial(0).key
+    assert queue.next("b") is None
+    assert not queue.over
+    queue.ended("a", died=False, reason=None)
+    assert queue.over
+    assert queue.standing.done == [toy.trial(0).key]
+
+
+def test_an_error_is_tried_once_more_then_the_trial_has_failed(tmp_path: Path) -> None:
+    """An error in code: once, then failed, with its last line."""
+    queue = Queue([toy.trial(0), toy.trial(1)], Ledger(tmp_path))
+    for ticket in ("a", "b"):
+        assert queue.next(ticket) == toy.trial(0).key
+        queue.ended(ticket, died=False, reason="ValueError: no")
+    assert queue.standing.failed == {toy.trial(0).key: "ValueError: no"}
+    assert queue.next("c") == toy.trial(1).key
+
+
+def test_a_death_is_resumed_without_limit_while_it_gets_on(tmp_path: Path) -> None:
+    """Every death after a new commit is followed by another attempt."""
+    ledger, trial = Ledger(tmp_path), toy.trial(0, iterations=100)
+    queue = Queue([trial], ledger)
+    for death in range(10):
+        assert queue.next(str(death)) == trial.key
+        with ledger.attempt(trial, provenance={}, commit_seconds=0) as attempt:
+            attempt.commit(death + 1, b"1,1")
+        queue.ended(str(death), died=True, reason=None)
+    assert not queue.standing.failed
+    assert not queue.over
+
+
+def test_deaths_at_one_commit_end_in_failure(tmp_path: Path) -> None:
+    """It would go on dying, for ever."""
+    queue = Queue([toy.trial(0)], Ledger(tmp_path))
+    for death in range(DEATHS_WITHOUT_COMMIT):
+        assert queue.next(str(death))
+        queue.ended(str(death), died=True, reason=None)
+    assert queue.standing.failed == {toy.trial(0).key: "its process died 3 times after iteration 0 without a new commit"}
+    assert queue.over
+
+
+def test_a_death_after_the_last_commit_is_no_loss(tmp_path: Path) -> None:
+    """The ledger says done, whatever became of the process."""
+    ledger, trial = Ledger(tmp_path), toy.trial(0)
+    queue = Queue([trial], ledger)
+    queue.next("a")
+    with ledger.attempt(trial, provenance={}, commit_seconds=0) as attempt:
+        toy.run(trial.params, attempt)
+    queue.ended("a", died=True, reason=None)
+    assert queue.standing.done == [trial.key]
+
+
+def test_an_unknown_ticket_changes_nothing(tmp_path: Path) -> None:
+    """Tune may tell of the same end twice; hooks never raise."""
+    queue = Queue([toy.trial(0)], Ledger(tmp_path))
+    queue.ended("nobody", died=True, reason=None)
+    assert not queue.over

@@ -1,0 +1,64 @@
+"""A trial without a network: its state is a number that every iteration changes, so that lost or doubled work shows."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.studies import RecordedArm, RecordedStudy
+from orchestrator.trial import Progress, Resources, Trial
+
+
+def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
+    """Multiply a state `iterations` times, log it each time, and misbehave as the parameters say."""
+    checkpoint = progress.restore()
+    iteration, state = map(int, checkpoint.split(b",")) if checkpoint else (0, params["seed"] + 1)
+    while iteration < params["iterations"]:
+        iteration, state = iteration + 1, state * 1_103_515_245 % 2_147_483_647
+        time.sleep(params.get("sleep", 0.0))
+        progress.log(iteration, {"train_error": state / 21_474_836.47})
+        if iteration == params.get("raise_at"):
+            raise RuntimeError(f"iteration {iteration} cannot be done")
+        if iteration == params.get("die_at") and checkpoint is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if iteration < params["iterations"] and progress.due():
+            progress.commit(iteration, b"%d,%d" % (iteration, state))
+    progress.finish(iteration, b"%d,%d" % (iteration, state), {"outcome": "finished", "pid": os.getpid()})
+
+
+def trial(number: int = 0, *, iterations: int = 10, blocked: str | None = None, gpus: float = 0, **params: Any) -> Trial:
+    return Trial(
+        key=f"{number:016x}",
+        name=f"toy-{number}.s0",
+        arm=f"toy-{number}",
+        seed=0,
+        params={"seed": number, "iterations": iterations, "network": {"data": "toy", "depth": number}, **params},
+        parameters=1,
+        multiply_adds=1,
+        iterations=iterations,
+        work=1e9 * iterations,
+        launches=0.0,
+        resources=Resources(gpus=gpus),
+        blocked=blocked,
+    )
+
+
+def study(*trials: Trial, name: str = "toys") -> RecordedStudy:
+    arms = [
+        RecordedArm(
+            name=each.arm,
+            network={"data": "toy", "depth": 20, "shortcut": "none"},
+            recipe={"iterations": each.iterations},
+            deviations=[],
+            parameters=1,
+            multiply_adds=1,
+            trials=[(each.seed, each.key)],
+            blocked=each.blocked,
+        )
+        for each in trials
+    ]
+    return RecordedStudy(
+        name=name, question="Does it count?", source="", text="", sha256="", overrides=[], arms=arms,
+        tables=[], figures=[], claims=[],
+    )  # fmt: skip

@@ -1,0 +1,66 @@
+"""Means, spreads and rank correlations agree with scipy."""
+
+from statistics import fmean
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from reports.noise import difference, interval, paired, ranks, spearman, spread
+
+RESNET_110 = (6.43, 6.52, 6.61, 6.70, 6.79)
+samples = st.lists(st.floats(0, 100, allow_nan=False), min_size=2, max_size=12)
+
+
+def test_spread_and_interval_to_the_digit():
+    """Sample standard deviation (n - 1), and the t-interval of 4 degrees of freedom."""
+    low, high = interval(RESNET_110) or (0, 0)
+    expected = stats.t.interval(0.95, 4, loc=fmean(RESNET_110), scale=stats.sem(RESNET_110))
+    assert spread(RESNET_110) == pytest.approx(0.1423, abs=5e-5)
+    assert (low, high) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_value_has_no_spread():
+    assert spread([6.97]) is None
+    assert interval([6.97]) is None
+
+
+@settings(deadline=None)
+@given(samples, samples)
+def test_standard_error_is_welch(high: list[float], low: list[float]):
+    """The standard error of the difference is the denominator of Welch's t."""
+    gap = difference(high, low)
+    assert gap.error == pytest.approx(np.hypot(stats.sem(high), stats.sem(low)), abs=1e-9)
+    assert gap.value == pytest.approx(np.mean(high) - np.mean(low), abs=1e-9)
+
+
+@settings(deadline=None)
+@given(samples)
+def test_pairs_that_differ_by_a_constant_have_no_noise(values: list[float]):
+    gap = paired([value + 1.5 for value in values], values)
+    assert gap.value == pytest.approx(1.5)
+    assert gap.error == pytest.approx(0, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=20))
+def test_tied_ranks(values: list[int]):
+    assert ranks(values) == list(stats.rankdata(values))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([20, 32, 44, 56]), st.integers(0, 40)), min_size=5, max_size=40))
+def test_spearman_agrees_with_scipy(pairs: list[tuple[int, int]]):
+    x, y = zip(*pairs, strict=True)
+    found = spearman(x, y)
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        assert found is None
+        return
+    expected = stats.spearmanr(x, y)
+    assert found is not None
+    assert found.rho == pytest.approx(expected.statistic, abs=1e-9)
+    assert found.p == pytest.approx(expected.pvalue, abs=1e-9)
+    assert found.low <= found.rho + 1e-9
+    assert found.rho <= found.high + 1e-9

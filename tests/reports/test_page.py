@@ -1,0 +1,257 @@
+"""The page is one file, the same for the same runs, and whatever a name holds stays text."""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from synthetic import digits, make_arm, make_run, make_runs, make_study, paper_like
+
+from models.spec import Network
+from orchestrator.runs import Outcome, Run
+from orchestrator.studies import RecordedStudy
+from reports.names import anchor, clean
+from reports.page import render
+
+ABOUT = {"ablate": "0.1.0", "command": "ablate report digits-demo"}
+VOID = {"meta", "link", "br", "input", "line", "path", "hr", "img"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, ids, text outside scripts, and scripts."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.words: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts.append((self.elements[-1][1], data))
+        elif not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def ids(self) -> list[str]:
+        return [found for _, attributes in self.elements if (found := attributes.get("id"))]
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def data(self, name: str):
+        return json.loads(next(text for attributes, text in self.scripts if attributes.get("id") == name))
+
+
+def page_of(made: tuple[RecordedStudy, list[Run]]) -> Page:
+    return Page(render(*made, about=ABOUT))
+
+
+@pytest.fixture(scope="module")
+def demo() -> Page:
+    return page_of(digits())
+
+
+@pytest.fixture(scope="module")
+def depth() -> Page:
+    return page_of(paper_like())
+
+
+def unfinished() -> tuple[RecordedStudy, list[Run]]:
+    """One arm of each kind of trouble."""
+    arms = [make_arm(Network(depth=d, shortcut="A"), seeds=2) for d in (20, 32, 44, 56, 110)]
+    arms.append(make_arm(Network(depth=8), seeds=1, blocked="no loader for it"))
+    runs = [
+        *make_runs(arms[0], 8.7, 0.6),
+        make_run(arms[1], 0, test=7.5, train=0.3),
+        make_run(arms[1], 1, test=1, train=1, outcome=Outcome.FAILED, reason="CUDA out of memory"),
+        make_run(arms[2], 0, test=1, train=1, outcome=Outcome.DIVERGED, result={"diverged_at": 1200}),
+        make_run(arms[3], 0, test=1, train=1, outcome=Outcome.RUNNING, iteration=400),
+    ]
+    return make_study(
+        arms, claims=["RES-06", "SC-06"], tables=("table-6", "table"), figures=("figure-6", "curves")
+    ), runs
+
+
+def test_the_same_runs_give_the_same_bytes():
+    assert render(*digits(), about=ABOUT) == render(*digits(), about=ABOUT)
+
+
+def test_the_order_of_the_runs_does_not_matter():
+    study, runs = paper_like()
+    assert render(study, runs, about=ABOUT) == render(study, runs[::-1], about=ABOUT)
+
+
+@pytest.mark.parametrize("made", [digits, paper_like, unfinished])
+def test_structure(made):
+    source = render(*made(), about=ABOUT)
+    page = Page(source)
+    assert source.startswith("<!doctype html>")
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
+    assert len(page.ids) == len(set(page.ids))
+    assert not page.open
+    runs = set(page.data("runs-data")["anchors"])
+    targets = {href[1:] for each in page.all("a") if (href := each.get("href"))}
+    assert targets <= set(page.ids) | runs
+
+
+@pytest.mark.parametrize("made", [digits, paper_like, unfinished])
+def test_nothing_is_fetched(made):
+    """No address anywhere but in the bundle's own comments: every link leads to a place on the page."""
+    page = page_of(made())
+    for tag, attributes in page.elements:
+        assert "src" not in attributes, tag
+        href = attributes.get("href")
+        assert href is None or href.startswith("#") or href == "data:,"
+    assert "http" not in page.text
+
+
+def test_only_our_scripts_may_run(demo: Page):
+    policy = next(each["content"] or "" for each in demo.all("meta") if "http-equiv" in each)
+    run = [text for attributes, text in demo.scripts if attributes.get("type") != "application/json"]
+    assert len(run) == 3
+    for text in run:
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
+    assert "unsafe-eval" not in policy
+    assert "script-src 'unsafe-inline'" not in policy
+    assert not any(name.startswith("on") for _, attributes in demo.elements for name in attributes)
+
+
+def test_the_first_screen(demo: Page, depth: Page):
+    assert (
+        "48 of 48 trials finished. Of 11 claims, 10 hold and 1 is undecided; 8 were tested on other arms" in demo.text
+    )
+    assert "A demonstration: measured on digits, 150 iterations; not the paper's recipe." in demo.text
+    assert "augmentation none (paper pad-crop-flip)" in demo.text
+    assert "55 of 55 trials finished." in depth.text
+    assert "A demonstration" not in depth.text
+
+
+def test_what_is_missing_is_said_with_reasons():
+    page = page_of(unfinished())
+    assert "3 of 11 trials finished" in page.text
+    for reason in (
+        "failed: CUDA out of memory",
+        "diverged at iteration 1,200",
+        "running: 400 of 64,000 iterations",
+        "blocked: no loader for it",
+        "not run",
+    ):
+        assert reason in page.text
+    assert "8 without a final number, and why" in page.text
+
+
+def test_every_number_leads_to_its_runs(depth: Page):
+    data = depth.data("runs-data")
+    cells = [each for each in depth.all("td") if (each.get("id") or "").startswith("cell-")]
+    links = [each for each in depth.all("a") if "data-runs" in each]
+    assert len(cells) > 40
+    assert len(links) > 40
+    for link in links:
+        place = data["anchors"].index((link["href"] or "")[1:])
+        assert data["arms"][place] == link["data-runs"]
+    columns = [column["title"] for column in data["columns"]]
+    assert all(row[columns.index("key")] and row[columns.index("MLflow run")] for row in data["rows"])
+
+
+def test_charts_say_that_nothing_is_shared(demo: Page):
+    config = demo.data("charts-data")["config"]
+    assert config["showSendToCloud"] is False
+    assert config["plotlyServerURL"] == ""
+
+
+def test_provenance():
+    study, runs = digits()
+    dirty = {**runs[0].attempts[0], "dirty": True, "hardware": "NVIDIA H200", "seconds": 7200.0}
+    runs[0] = replace(runs[0], attempts=(dirty, *runs[0].attempts), notes=("checkpoint 2 was damaged",))
+    page = page_of((replace(study, overrides=("recipe.iterations=150",)), runs))
+    assert study.sha256 in page.text
+    assert "ablate report digits-demo" in page.text
+    assert "49 attempts for 48 trials; 1 trials needed more than one" in page.text
+    assert "2.0 h on NVIDIA H200" in page.text
+    assert "with uncommitted changes (1 attempts)" in page.text
+    assert "recipe.iterations=150" in page.text
+    assert ["checkpoint 2 was damaged"] in page.data("runs-data")["notes"].values()
+
+
+def test_an_unknown_table_is_told():
+    study, runs = digits()
+    page = page_of((replace(study, tables=("table-99",), figures=("figure-77",)), runs))
+    assert "The study asks for table table-99, which this version does not have." in page.text
+    assert "figure-77" in page.text
+
+
+def test_an_empty_study_is_a_page():
+    page = page_of((make_study([], tables=("table-6", "table"), figures=("figure-6", "curves")), []))
+    assert "0 of 0 trials finished. The study makes no claim." in page.text
+
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '" onmouseover="alert(1)',
+    "{{ 7 * 7 }}{% raw %}",
+    "javascript:alert(1)",
+    '=HYPERLINK("http://evil.example","x")',
+    "\u202egnp.exe\u202c\x00\x07\u2028",
+    "<a href='http://evil.example'>$\\alpha$</a>",
+    "long" * 2500,
+)
+
+
+def hostile(name: str) -> tuple[RecordedStudy, list[Run]]:
+    """The name wherever someone could write one."""
+    arm = make_arm(Network(depth=20), seeds=2, name=name, deviations=(name,), blocked=None)
+    shown = make_arm(Network(depth=56), seeds=2, name=f"{name}2", deviations=(name,), blocked=name)
+    runs = [
+        replace(run, name=name, mlflow_run=name, notes=(name,), attempts=({"host": name, "hardware": {name: name}},))
+        for run in make_runs(arm, 9, 1)
+    ]
+    own = {"id": name, "say": name, "text": name}
+    study = make_study([arm, shown], claims=[own, name], name=name, question=name, tables=(name, "table", "table-6"))
+    return replace(study, source=name, text=name, overrides=(name,)), runs
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names_stay_text(name: str):
+    source = render(*hostile(name), about={name: name, "command": name})
+    page = Page(source)
+    assert [tag for tag, _ in page.elements].count("script") == 5
+    assert not page.all("img")
+    assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
+    assert all((each.get("href") or "#").startswith("#") for each in page.all("a"))
+    assert page.data("runs-data")["rows"][0][0] == clean(name)
+    assert "{{" not in name or "{{ 7 * 7 }}" in page.text
+    assert not re.search("[\u202a-\u202e\u2028\u2029\x00-\x08]", page.text.replace(name, ""))
+
+
+def test_long_names_are_cut():
+    assert len(clean("long" * 2500)) == 200
+    assert clean("a\tb\u200b\ud800c") == "a bc"
+
+
+def test_anchors_are_safe_and_differ():
+    assert anchor("run", "0a1b") == "run-0a1b"
+    assert anchor("a<b") != anchor("a>b")
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", anchor("cell", "</script>", "\u202e"))
