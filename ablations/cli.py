@@ -1,11 +1,11 @@
-"""The command line. Each command imports what it needs when it is called: `plan` loads neither torch, Ray nor MLflow."""
+"""The command line. Each command imports what it needs when it is called: `plan` loads no torch, Ray or MLflow."""
 
 import json
 import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -29,19 +29,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study that ships, or path of a study file.")]
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Name of a study that ships, or path of a study file.")
+]
 ResultsOption = Annotated[
     Path, typer.Option("--results", envvar="ABLATE_RESULTS", help="Results directory, shared by all nodes.")
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change one value for every arm, as recipe.lr=0.03.")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change one value for every arm, as recipe.lr=0.03."),
 ]
 SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds of every arm.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 SlotsOption = Annotated[int | None, typer.Option("--slots", min=1, help="Trials at a time; by default one per core.")]
 TrackingOption = Annotated[
     str | None,
-    typer.Option("--tracking", envvar="MLFLOW_TRACKING_URI", help="MLflow's address; by default SQLite in the results."),
+    typer.Option(
+        "--tracking", envvar="MLFLOW_TRACKING_URI", help="MLflow's address; by default SQLite in the results."
+    ),
 ]
 RESULTS = Path("results")
 
@@ -156,7 +161,7 @@ def run(
         console.print(f"[red]failed[/] {name}: {reason}", highlight=False)
     console.print(
         f"{standing.submitted} submitted, {len(standing.done)} done, {len(standing.failed)} failed;"
-        f" next: ablate report {study}" + (f" --results {results}" if results != RESULTS.resolve() else ""),
+        f" next: {_program()} report {study}" + (f" --results {results}" if results != RESULTS.resolve() else ""),
         highlight=False,
         soft_wrap=True,
     )
@@ -215,9 +220,9 @@ def report(
     page = render(record, runs, about={"command": f"ablate report {study}", "version": _version()})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
-    typer.echo(f"page: {path.resolve()}")
     where = f" --results {results}" if results != RESULTS else ""
-    typer.echo(f"MLflow: ablate ui{where}" + (f" --tracking {tracking}" if tracking else ""))
+    typer.echo(f"page: {path.resolve()}")
+    typer.echo(f"MLflow: {_program()} ui{where}" + (f" --tracking {tracking}" if tracking else ""))
 
 
 @app.command()
@@ -229,19 +234,18 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Judge the study's claims; exit code 3 if one is contradicted."""
-    from ablations.console import coloured
+    from dataclasses import asdict
+
+    from ablations.console import print_verdicts
     from reports.claims import judge
 
     record, runs, _ = _recorded_runs(study, overrides, seeds, results)
     verdicts = judge(record, runs)
     if as_json:
-        _print_json([each.facts() for each in verdicts])
+        _print_json([asdict(each) for each in verdicts])
     else:
-        console = _stdout()
-        for each in verdicts:
-            console.print(f"{coloured(str(each.verdict)):28} [bold]{each.id}[/]  {each.text}", highlight=False)
-            console.print(f"           {each.statistic or each.reason}", style="bright_black", highlight=False)
-    if any(str(each.verdict) == "fails" for each in verdicts):
+        print_verdicts([asdict(each) for each in verdicts], _stdout())
+    if any(each.verdict == "fails" for each in verdicts):
         raise typer.Exit(CONTRADICTED)
 
 
@@ -294,12 +298,10 @@ def main() -> None:
     usage_error: Any = typer.BadParameter.__mro__[2]  # click's own base of usage errors, whichever click typer carries
     try:
         code = app(arguments, standalone_mode=False)
+        if code == INTERRUPTED:  # typer's answer to Ctrl-C
+            _say("interrupted; what was committed is kept, and the same command goes on from there", INTERRUPTED)
     except usage_error as error:
         code = _say(f"{error.format_message()} See ablate --help.", WRONG_INPUT)
-    except typer.Abort:
-        code = _say("interrupted; what was committed is kept, and the same command goes on from there", INTERRUPTED)
-    except KeyboardInterrupt:
-        code = _say("interrupted; what was committed is kept, and the same command goes on from there", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = OK
@@ -310,7 +312,7 @@ def main() -> None:
     raise SystemExit(code if isinstance(code, int) else OK)
 
 
-class _Stop(Exception):  # noqa: N818
+class _Stop(Exception):
     """Ends the command with a line and an exit code."""
 
     def __init__(self, message: str, code: int) -> None:
@@ -318,7 +320,7 @@ class _Stop(Exception):  # noqa: N818
         self.code = code
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     raise _Stop(message, code)
 
 
@@ -392,7 +394,7 @@ def _record(source: str, overrides: list[str] | None, seeds: int | None, results
     try:
         asked = recorded(_load(source, overrides, seeds))
     except StudyError:
-        if not overrides and seeds is None and source.isidentifier() or (results / "studies" / source).is_dir():
+        if (not overrides and seeds is None and source.isidentifier()) or (results / "studies" / source).is_dir():
             return read_study(results, source)
         raise
     try:
@@ -408,7 +410,7 @@ def _trial(name: str, ledger: Any) -> "tuple[Any, dict[str, Any]]":
 
     found = [
         dict(about)
-        for key in ledger.keys()
+        for key in ledger.trials()
         if (about := ledger.folder(key).about()) and (about["name"] == name or key.startswith(name))
     ]
     if not found:
@@ -452,6 +454,11 @@ def _tracking(asked: str | None, results: Path) -> str:
     from orchestrator.tracking import default_uri
 
     return asked or default_uri(results)
+
+
+def _program() -> str:
+    """This program as it was called, so that what is printed can be typed."""
+    return sys.argv[0] if Path(sys.argv[0]).stem == "ablate" else "ablate"
 
 
 def _version() -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +26,16 @@ COLOURS = {
     "missing": "bright_black",
     "undecided": "yellow",
 }
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A table whose first column is never cut; `|` marks a column of numbers."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(
+            column.rstrip("|"), justify="right" if column.endswith("|") else "left", no_wrap=column is columns[0]
+        )
+    return table
 
 
 def coloured(word: str) -> str:
@@ -60,9 +71,7 @@ def planned_facts(each: PlannedTrial) -> dict[str, Any]:
 
 def print_plan(study: str, plan: Plan, slots: int, console: Console) -> None:
     """The arms in the order in which their first trial would start, and what the whole costs."""
-    table = Table("arm", "trials", "state", "parameters", "multiply-adds", "expected each", title=study, title_justify="left")
-    for column in (1, 3, 4, 5):
-        table.columns[column].justify = "right"
+    table = _table(study, "arm", "trials|", "state", "params|", "mult-adds|", "each|")
     arms: dict[str, list[PlannedTrial]] = {}
     for each in plan.trials:
         arms.setdefault(each.trial.arm, []).append(each)
@@ -84,6 +93,7 @@ def print_plan(study: str, plan: Plan, slots: int, console: Console) -> None:
         f"{len(plan.trials)} trials, {len(plan.open)} to run: {spoken(plan.work_seconds)} of work,"
         f" {spoken(plan.wall_seconds(slots))} with {slots} at a time, longest expected first",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -91,12 +101,10 @@ def print_status(study: RecordedStudy, runs: Sequence[Run], alive: set[str], con
     """Failures first, then the grid by arm."""
     for run in runs:
         if run.outcome is Outcome.FAILED:
-            console.print(f"[red]failed[/] {run.name}: {run.reason}", highlight=False)
+            console.print(f"[red]failed[/] {run.name}: {run.reason}", highlight=False, soft_wrap=True)
         for note in run.notes:
-            console.print(f"[yellow]note[/] {run.name}: {note}", highlight=False)
-    table = Table("arm", "trials", "outcome", "iterations", "seconds", title=study.name, title_justify="left")
-    for column in (1, 3, 4):
-        table.columns[column].justify = "right"
+            console.print(f"[yellow]note[/] {run.name}: {note}", highlight=False, soft_wrap=True)
+    table = _table(study.name, "arm", "trials|", "outcome", "iterations|", "seconds|")
     for arm in study.arms:
         members = [run for run in runs if run.arm == arm.name]
         table.add_row(
@@ -140,16 +148,22 @@ def run_facts(run: Run, alive: set[str]) -> dict[str, Any]:
 
 def print_run(run: Run, params: Mapping[str, Any], folder: str, alive: set[str], console: Console) -> None:
     """Everything that is known of one trial."""
-    console.print(f"[bold]{run.name}[/]  key {run.key}  {coloured(standing(run, alive))}", highlight=False)
-    console.print(f"iteration {run.iteration:,} of {run.iterations:,}, {run.seconds:,.1f} s of training", highlight=False)
+    console.print(
+        f"[bold]{run.name}[/]  key {run.key}  {coloured(standing(run, alive))}", highlight=False, soft_wrap=True
+    )
+    console.print(
+        f"iteration {run.iteration:,} of {run.iterations:,}, {run.seconds:,.1f} s of training",
+        highlight=False,
+        soft_wrap=True,
+    )
     if run.reason:
-        console.print(f"[red]{run.reason}[/]", highlight=False)
+        console.print(f"[red]{run.reason}[/]", highlight=False, soft_wrap=True)
     for title, values in (("result", run.result), *((name, params[name]) for name in ("network", "recipe", "data"))):
         table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in values.items():
             table.add_row(name, str(value))
         console.print(table)
-    table = Table("attempt", "started", "from", "ended", "host", "commit", title="attempts", title_justify="left")
+    table = _table("attempts", "attempt|", "started", "from|", "ended", "host", "commit")
     for number, attempt in enumerate(run.attempts, 1):
         commit = str(attempt.get("commit") or "unknown")[:12] + ("+changes" if attempt.get("dirty") else "")
         how = attempt.get("cause", "killed" if run.key not in alive or number < len(run.attempts) else "at work")
@@ -159,5 +173,16 @@ def print_run(run: Run, params: Mapping[str, Any], folder: str, alive: set[str],
         )  # fmt: skip
     console.print(table)
     if run.mlflow_run:
-        console.print(f"MLflow run {run.mlflow_run}", highlight=False)
+        console.print(f"MLflow run {run.mlflow_run}", highlight=False, soft_wrap=True)
     console.print(f"ledger: {folder}", highlight=False, soft_wrap=True)
+
+
+def print_verdicts(verdicts: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Each claim with its verdict, and the numbers or the reason under it."""
+    for each in verdicts:
+        console.print(
+            f"{coloured(each['verdict'])} [bold]{each['id']}[/] {each['text']}", highlight=False, soft_wrap=True
+        )
+        for line in (each["statistic"], each["reason"], each["measured"], *each["caveats"]):
+            if line:
+                console.print(f"    {line}", style="bright_black", highlight=False, markup=False, soft_wrap=True)

@@ -118,7 +118,7 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape", "backslashreplace").decode("ascii") if letter != "\n" else " "
 
 
-class _Problem(Exception):  # noqa: N818  (a StudyError once it is known which file it stands in)
+class _Problem(Exception):
     """What is wrong with a text, before the name of its file is known."""
 
     def __init__(self, line: int, path: Path, message: str) -> None:

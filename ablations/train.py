@@ -28,7 +28,7 @@ class Training:
         self.recipe, self.feed, self.device = recipe, feed, device
         self.module = build(network)
         initialise(self.module, network, torch.Generator().manual_seed(seed))
-        self.module = self.module.to(device, memory_format=torch.channels_last)
+        self.module = self.module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimiser = torch.optim.SGD(
             _decayed(self.module, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=True
         )

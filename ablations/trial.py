@@ -1,15 +1,19 @@
 """One trial, from its parameters to its result; the only place where a network meets its data.
 
-`run` needs neither Ray nor MLflow. From a shell, on a machine that has only PyTorch:
+Neither Ray nor MLflow is needed. From a shell, into a results directory that `ablate report` and `ablate publish`
+take up here or, copied, elsewhere:
 
     python -m ablations.trial digits-depth --arm digits-plain-20 --seed 0 --results results
 """
 
+import argparse
 import hashlib
 import math
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,6 +24,12 @@ from ablations.recipes import Recipe
 from ablations.train import Training
 from orchestrator.trial import Progress
 
+if TYPE_CHECKING:
+    from ablations.study import Study
+    from orchestrator.trial import Trial
+
+DONE, FAILED, WRONG_INPUT, UNREACHABLE = 0, 1, 2, 4
+"""Exit codes, as those of `ablate run`."""
 THREADS_PER_TRIAL = 1
 """On the CPU. Results differ between one and two threads, so it is never left to the machine."""
 
@@ -77,3 +87,99 @@ def _settle(recipe: Recipe, device: torch.device) -> None:
         torch.set_num_threads(THREADS_PER_TRIAL)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
     torch.backends.cudnn.benchmark = False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One trial of a study, from its last commit if there is one; returns the exit code.
+
+    0: it is done, 1: its code failed, 2: wrong input, 4: the data or the device are not there.
+    """
+    from ablations.data.images import DataError
+    from ablations.data.load import prepare
+    from ablations.study import StudyError
+    from ablations.study import load as load_study
+    from ablations.trials import recorded
+    from orchestrator.ledger import Ledger, LedgerError
+    from orchestrator.studies import write_study
+    from orchestrator.worker import Setting, execute
+
+    given = _arguments().parse_args(arguments)
+    results = Path(given.results).resolve()
+    site = {"data": str(results / "data"), "device": given.device}
+    if given.device == "auto":
+        site["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    elif given.device == "cuda" and not torch.cuda.is_available():
+        return _refuse("--device cuda: PyTorch finds no NVIDIA GPU here; use --device cpu", UNREACHABLE)
+    try:
+        study = load_study(given.study, overrides=given.overrides)
+        trial = _asked(study, given.arm, given.seed, gpus=float(site["device"] == "cuda"))
+        head = Ledger(results).folder(trial.key).head()
+        if head is None or head.result is None:
+            prepare(trial.params["data"]["name"], Path(given.data), results / "data")
+        write_study(results, recorded(study))
+    except (StudyError, LedgerError, OSError) as error:
+        return _refuse(str(error), WRONG_INPUT)
+    except DataError as error:
+        return _refuse(str(error), UNREACHABLE)
+    entry = "ablations.trial:run"
+    setting = Setting(results=str(results), entry=entry, site=site, commit_seconds=given.commit_seconds)
+    reason = execute(trial, setting)
+    if reason is not None:
+        sys.stderr.write(f"failed: {trial.name}: {reason}\n")
+        return FAILED
+    sys.stdout.write(f"done: {trial.name}, {Ledger(results).folder(trial.key).path}\n")
+    return DONE
+
+
+def _asked(study: "Study", arm: str, seed: int, *, gpus: float) -> "Trial":
+    """The study's trial of this arm and seed. Raises StudyError, naming the nearest, where it has none."""
+    from ablations.shape import nearest
+    from ablations.study import StudyError
+    from ablations.trials import trials
+
+    names = [each.name for each in study.arms]
+    if arm not in names:
+        near = nearest(arm, names) or f"; its arms are {', '.join(names)}"
+        raise StudyError(f"--arm: study {study.name} has no arm {arm[:200]!r}{near}")
+    found = {each.seed: each for each in trials(study, gpus=gpus) if each.arm == arm}
+    if seed not in found:
+        raise StudyError(f"--seed: study {study.name} asks for seeds 0 to {max(found)} of {arm}, not {seed}")
+    return found[seed]
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ablations.trial", description="Run one trial of a study, with neither Ray nor MLflow."
+    )
+    parser.add_argument("study", metavar="STUDY", help="name of a study that ships, or path of a study file")
+    parser.add_argument("--arm", required=True, help="name of the arm, as digits-plain-20")
+    parser.add_argument("--seed", type=int, required=True, metavar="N", help="from 0")
+    parser.add_argument("--results", default=os.environ.get("ABLATE_RESULTS") or "results", metavar="DIR")
+    parser.add_argument("--data", default=os.environ.get("ABLATE_DATA") or "data", metavar="DIR")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one value, as recipe.lr=0.03",
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--commit-seconds", type=_seconds, default=30.0, metavar="S", help="between commits")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds >= 0:
+        raise ValueError
+    return seconds
+
+
+def _refuse(message: str, code: int) -> int:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

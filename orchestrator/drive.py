@@ -66,7 +66,13 @@ def _forwarding(results: Path, study: str, tracking: str | None) -> Iterator[Non
         return
     command = [sys.executable, "-m", "orchestrator.tracking", str(results), study, tracking]
     with (results / "studies" / study / "mlflow.log").open("w") as log:
-        forwarder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)  # noqa: S603
+        forwarder = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is not for it
+        )
     try:
         yield
     finally:

@@ -79,7 +79,9 @@ class TrialFolder:
                 for each in data["commits"]
             ]
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise LedgerError(f"{self.path}/commit.json: damaged ({error!r}); remove it to start the trial anew") from error
+            raise LedgerError(
+                f"{self.path}/commit.json: damaged ({error!r}); remove it to start the trial anew"
+            ) from error
 
     def head(self) -> Commit | None:
         """The last commit."""
@@ -145,7 +147,7 @@ class Ledger:
     def folder(self, key: str) -> TrialFolder:
         return TrialFolder(self.root / "trials" / key)
 
-    def keys(self) -> list[str]:
+    def trials(self) -> list[str]:
         """Keys of every trial that has a folder."""
         return sorted(path.name for path in (self.root / "trials").glob("*") if (path / "trial.json").exists())
 
@@ -240,7 +242,8 @@ class Attempt:
         self._length = {stream: len(data) for stream, data in streams.items()}
         self._pending = dict.fromkeys(STREAMS, b"")
         self._files = {
-            stream: held.enter_context(_opened_at(self.folder.path / stream, self._length[stream])) for stream in STREAMS
+            stream: held.enter_context(_opened_at(self.folder.path / stream, self._length[stream]))
+            for stream in STREAMS
         }
         kept = {commit.checkpoint for commit in self._commits}
         for path in self.folder.path.glob("checkpoint-*.pt"):

@@ -111,7 +111,7 @@ def cluster(slots: int) -> Iterator[None]:
         num_cpus=slots,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
     )
     try:
@@ -123,7 +123,7 @@ def cluster(slots: int) -> Iterator[None]:
 def run(queue: Queue, setting: Setting, slots: int) -> None:
     """Run the queue's trials on the connected cluster, `slots` at a time, until each is done or failed.
 
-    A worker process is kept warm from one trial to the next.
+    A worker process is kept warm from one trial to the next. Raises KeyboardInterrupt if it is ended before.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, slots))
     from ray import tune
@@ -146,6 +146,8 @@ def run(queue: Queue, setting: Setting, slots: int) -> None:
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         ).fit()
+    if not queue.over:
+        raise KeyboardInterrupt  # Tune takes Ctrl-C for itself, ends the trials and returns as if all were well
 
 
 def _trainable(config: Mapping[str, Any], trials: Mapping[str, Trial], setting: Setting) -> None:
@@ -180,5 +182,3 @@ def _searcher(queue: Queue) -> Any:
             """Nothing: a new run plans anew."""
 
     return QueueSearcher()
-
-

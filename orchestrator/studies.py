@@ -17,7 +17,7 @@ from typing import Any
 FORMAT = 1
 
 
-class StudyInUse(Exception):  # noqa: N818
+class StudyInUse(Exception):
     """Another run of the study is at work; the message says whose."""
 
 

@@ -13,11 +13,15 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder
 from orchestrator.studies import RecordedArm, RecordedStudy, read_study
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 METRICS_PER_CALL = 1000
 POLL_SECONDS = 3.0
@@ -47,19 +51,19 @@ class _View:
     while it may serve several studies, which are tags."""
 
     def __init__(self, ledger: Ledger, study: RecordedStudy, uri: str) -> None:
+        self.ledger, self.study, self._uri = ledger, study, uri
+        self._artifacts = (ledger.root / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
+        self._experiments: dict[str, str] = {}
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        """Made when there is something to show: importing MLflow takes seconds."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_ENABLE_DB_SDK_PROGRESS_BAR", "false")
-        from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
-        self.ledger, self.study = ledger, study
-        self._error = MlflowException
-        self._client = MlflowClient(tracking_uri=uri)
-        self._artifacts = (ledger.root / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
-        self._uri = uri
-        self._experiments: dict[str, str] = {}
+        return MlflowClient(tracking_uri=self._uri)
 
     def show(self, arm: RecordedArm, seed: int, key: str) -> bool:
         """Bring one trial's run up to date; False if there was nothing to do."""
@@ -71,13 +75,15 @@ class _View:
         standing = {"iteration": head.iteration, "attempt": len(folder.attempts()), "status": _status(folder, head)}
         if mark.standing == standing and self.study.name in mark.studies:
             return False
+        from mlflow.exceptions import MlflowException
+
         try:
             run_id = mark.run_id or self._find(key, arm) or self._create(key, arm, seed, folder)
             self._send(run_id, folder, head, after=mark.standing.get("iteration", 0))
             self._label(run_id, folder, head, standing["status"])
-        except self._error as error:
+        except MlflowException as error:
             raise TrackingError(
-                f"{self._uri}: {' '.join(str(error).split())[:300]}; the ledger has everything, run `ablate publish` later"
+                f"{self._uri}: {' '.join(str(error).split())[:300]}; the ledger has it all: `ablate publish` later"
             ) from error
         mark.write(run_id, standing, self.study.name)
         return True
@@ -217,7 +223,7 @@ def follow(results: Path, study: str, uri: str) -> None:
     """Publish again and again until standard input is closed, which is when the driver has ended; then once more."""
     ledger = Ledger(results)
     while True:
-        over = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0]) and not sys.stdin.buffer.read1(1)
+        over = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0]) and not os.read(sys.stdin.fileno(), 1)
         started = time.monotonic()
         try:
             publish(ledger, read_study(results, study), uri)

@@ -47,7 +47,7 @@ def spoken(seconds: float | None) -> str:
 
 
 class _Left(ProgressColumn):
-    def render(self, task) -> Text:  # noqa: ANN001
+    def render(self, task) -> Text:
         return Text(f"ETA {spoken(remaining_seconds(task.completed, task.fields['elapsed']))}", style="cyan")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from models.spec import Network, Shortcut
+from models.spec import Layout, Network, Shortcut
 from orchestrator.runs import Outcome, Run
 from orchestrator.studies import RecordedArm, RecordedStudy
 
@@ -84,6 +84,10 @@ class Pool:
     @property
     def paper(self) -> bool:
         return self.arms[0].paper
+
+    @property
+    def layout(self) -> Layout:
+        return self.arms[0].network.layout
 
     @property
     def deviations(self) -> tuple[str, ...]:

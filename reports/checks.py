@@ -99,7 +99,13 @@ FAILURE = 60.0
 
 def _final(run: Run) -> float:
     """A diverged run has no final error; it counts as above every limit."""
-    return float("inf") if run.outcome is Outcome.DIVERGED else float(run.result[TEST.value])
+    return float("inf") if run.outcome is Outcome.DIVERGED else _recorded(run, TEST)
+
+
+def _recorded(run: Run, metric: Metric) -> float:
+    if metric.value not in run.result:
+        raise NotEnoughError(f"{run.name} recorded no {metric.value}")
+    return float(run.result[metric.value])
 
 
 def _plain_110(arms: Sequence[MeasuredArm], *, warm: bool) -> MeasuredArm | None:
@@ -230,7 +236,7 @@ def res_13(pool: Pool) -> Finding:
 
 
 def _converged(run: Run, chance: float) -> bool:
-    return run.outcome is Outcome.FINISHED and float(run.result[TRAIN.value]) < chance
+    return run.outcome is Outcome.FINISHED and _recorded(run, TRAIN) < chance
 
 
 def res_15(pool: Pool) -> Finding:

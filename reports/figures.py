@@ -137,7 +137,15 @@ def _lines(arms: Sequence[MeasuredArm]) -> tuple[Line, ...]:
 
 
 def _panel(title: str, arms: Sequence[MeasuredArm], quiet: Sequence[Line] = ()) -> Panel:
-    return Panel(title=title, lines=(*quiet, *_lines(arms)), drops=drops(arms))
+    mine = _lines(arms)
+    unfinished = dict.fromkeys(each.label for each in mine if each.partial)
+    notes = tuple(f"{label}: no seed has finished; the line is what was recorded so far." for label in unfinished)
+    return Panel(title=title, lines=(*quiet, *mine), drops=drops(arms), notes=notes)
+
+
+def _with_lines(panels: Sequence[Panel]) -> tuple[Panel, ...]:
+    """An empty panel shows nothing; what is missing is said in the tables."""
+    return tuple(panel for panel in panels if panel.lines)
 
 
 def _ending(arm: MeasuredArm) -> str | None:
@@ -214,13 +222,13 @@ def _figure_6_of(pool: Pool, number: int) -> Figure:
         if arms and not (place == "right" and pool.find("A", 1202) is None):
             panels.append(_figure_6_panel(pool, place, title, arms))
     if panels and "none" in pool.shortcuts:
-        panels[0] = replace(panels[0], notes=_hidden_notes(pool))
+        panels[0] = replace(panels[0], notes=(*panels[0].notes, *_hidden_notes(pool)))
     beside = "The paper's curves were read off its figure, to about 0.1 point." if pool.paper else NOT_THE_PAPER
     return Figure(
         id=_numbered("figure-6", number),
         title="Figure 6" if pool.paper else f"The panels of Figure 6, {pool.title}",
         caption=f"Dashed: training error; bold: test error. {finding(pool)} {beside}",
-        panels=tuple(panels),
+        panels=_with_lines(panels),
     )
 
 
@@ -250,7 +258,7 @@ def _figure_1_of(pool: Pool, number: int) -> Figure:
         title="Figure 1" if pool.paper else f"The panels of Figure 1, {pool.title}",
         caption="Training error (left) and test error (right) of plain networks with 20 and 56 layers."
         + ("" if pool.paper else f" {NOT_THE_PAPER}"),
-        panels=tuple(panels),
+        panels=_with_lines(panels),
     )
 
 
@@ -264,16 +272,16 @@ def figure_1_of(arms: Sequence[MeasuredArm]) -> tuple[Figure, ...]:
 
 
 def _curves_of(pool: Pool, number: int) -> Figure:
-    panels = tuple(
+    panels = [
         _panel(SHORTCUT_TITLES[shortcut], [arm for arm in pool.arms if arm.network.shortcut == shortcut])
         for shortcut in pool.shortcuts
-    )
+    ]
     title = "Error against iterations" if pool.paper else f"Error against iterations, {pool.title}"
     return Figure(
         id=_numbered("curves", number),
         title=title,
         caption=f"Dashed: training error; bold: test error. {finding(pool)}",
-        panels=panels,
+        panels=_with_lines(panels),
     )
 
 

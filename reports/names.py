@@ -26,6 +26,11 @@ def prose(text: str) -> str:
     return clean(text, PROSE)
 
 
+def verbatim(text: str) -> str:
+    """A file's text, line by line, without what could be hidden in it."""
+    return "\n".join(prose(line) for line in text.split("\n"))
+
+
 def anchor(*parts: str) -> str:
     """An id for a place on the page: readable, and unique even where names differ in unsafe characters only."""
     name = "-".join(parts)

@@ -24,13 +24,17 @@ def _words(value: Any) -> str:
     return str(value)
 
 
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def _counted(values: Iterable[str]) -> tuple[str, ...]:
     """Each value once, the commonest first, with its count where there are several."""
     counts = Counter(values)
     if len(counts) == 1:
         return tuple(counts)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(f"{value} ({count} attempts)" for value, count in ordered)
+    return tuple(f"{value} ({_plural(count, 'attempt')})" for value, count in ordered)
 
 
 def _commit(attempt: Mapping[str, Any]) -> str:
@@ -62,7 +66,7 @@ def _seeds(study: RecordedStudy) -> str:
 def _repeats(runs: Sequence[Run]) -> str:
     several = sum(len(run.attempts) > 1 for run in runs)
     attempts = sum(len(run.attempts) for run in runs)
-    return f"{attempts} attempts for {len(runs)} trials; {several} trials needed more than one"
+    return f"{_plural(attempts, 'attempt')} for {_plural(len(runs), 'trial')}; {several} needed more than one"
 
 
 def facts(study: RecordedStudy, runs: Sequence[Run], about: Mapping[str, str]) -> tuple[Fact, ...]:

@@ -103,7 +103,7 @@ class Comparison:
 
     @property
     def short(self) -> str:
-        return f"{self.high.label} − {self.low.label} {self.gap}"
+        return f"{self.high.label} − {self.low.label} = {self.gap}"
 
     def __str__(self) -> str:
         return f"{self.high} − {self.low} = {self.gap}"

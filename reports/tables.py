@@ -182,7 +182,7 @@ def table_6_of(arms: Sequence[MeasuredArm]) -> tuple[Table, ...]:
     """Table 6 in the paper's row order, with what was measured beside it."""
     all_pools = pools(arms)
     paper = next((pool for pool in all_pools if pool.paper and pool.arms[0].network.data == "cifar10"), None)
-    others = [pool for pool in all_pools if not pool.paper and "A" in pool.shortcuts]
+    others = [pool for pool in all_pools if not pool.paper and "A" in pool.shortcuts and pool.layout == "cifar"]
     columns = (*_paper_columns(), *_recipe_columns(), *[each for pool in others for each in _other_columns(pool)])
     rows = tuple(
         Row(

@@ -39,7 +39,9 @@ def read(source: Path) -> Images:
         labels[split].append(CLASSES.index(kind))
     for split, count in SPLITS.items():
         if len(labels[split]) != count:
-            raise DataError(f"{source}: {len(labels[split]):,} images in {split}/, not {count:,}; is the copy complete?")
+            raise DataError(
+                f"{source}: {len(labels[split]):,} images in {split}/, not {count:,}; is the copy complete?"
+            )
     return Images(
         train=np.stack(pixels["train"]),
         train_labels=np.array(labels["train"], dtype=np.int64),

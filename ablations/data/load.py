@@ -28,7 +28,7 @@ def prepare(name: str, folder: Path, cache: Path) -> None:
         source = cifar10_jpeg.find(folder)
         if source is None:
             raise DataError(
-                f"{name}: neither a folder {name}/train nor {name}.tar.xz in {folder}; say where it is with --data FOLDER"
+                f"{name}: neither a folder {name}/train nor {name}.tar.xz in {folder}; say where with --data FOLDER"
             )
         images = cifar10_jpeg.read(source)
     _check(name, images, str(source))

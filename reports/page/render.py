@@ -17,7 +17,7 @@ from reports.cells import Metric, measure
 from reports.claims import judge
 from reports.draw import CONFIG, dark, draw
 from reports.figures import FIGURES, Figure
-from reports.names import anchor, clean, prose
+from reports.names import anchor, clean, prose, verbatim
 from reports.page.summary import answers, departures, gaps, line_table, opening, trials
 from reports.provenance import facts, hours
 from reports.tables import TABLES, Table
@@ -58,7 +58,7 @@ def _environment() -> Environment:
         autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_part), trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "sort_keys": True}
-    environment.filters.update(clean=clean, prose=prose, groups=_groups, hours=hours)
+    environment.filters.update(clean=clean, prose=prose, verbatim=verbatim, groups=_groups, hours=hours)
     environment.globals.update(anchor=anchor)
     return environment
 
@@ -118,7 +118,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "views": list(dict.fromkeys(name for chart in charts for name in chart["views"])),
         "overlay": any(line.paper for panel in figure.panels for line in panel.lines),
         "depths": sorted({line.depth for panel in figure.panels for line in panel.lines if not line.paper}),
-        "bands": sorted({line.n for panel in figure.panels for line in panel.lines if not line.paper}),
+        "runs": sorted({line.n for panel in figure.panels for line in panel.lines if not line.paper}),
         "places": places,
         "lines": lines,
     }
@@ -157,7 +157,11 @@ def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str
     verdicts = judge(study, recorded)
     table_names, no_table = _named(study.tables, TABLES, "table", "table")
     figure_names, no_figure = _named(study.figures, FIGURES, "figure", "curves")
-    figures = [_figure(figure) for name in figure_names for figure in FIGURES[name](arms) if figure.panels]
+    made = [figure for name in figure_names for figure in FIGURES[name](arms)]
+    undrawn = [
+        f"{figure.title} is not drawn: none of its arms has a curve yet." for figure in made if not figure.panels
+    ]
+    figures = [_figure(figure) for figure in made if figure.panels]
     return (
         _environment()
         .get_template("page.html.j2")
@@ -171,6 +175,7 @@ def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str
             verdicts=[{**vars(each), "samples": _samples(each, by_name)} for each in verdicts],
             departures=departures(arms),
             figures=figures,
+            undrawn=undrawn,
             tables=[table for name in table_names for table in TABLES[name](arms)],
             remarks=[*no_table, *no_figure],
             gaps=gaps(arms),

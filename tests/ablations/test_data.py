@@ -62,7 +62,12 @@ def test_an_order_is_a_permutation(seed: int, epoch: int, count: int) -> None:
 @given(seeds, st.integers(0, 1000))
 def test_seed_epoch_and_purpose_each_give_other_words(seed: int, epoch: int) -> None:
     """No two of them share a word, also where a seed and an epoch have the same digits in a row."""
-    asked = [(seed, "order", epoch), (seed + 1, "order", epoch), (seed, "order", epoch + 1), (seed, "augmentation", epoch)]
+    asked = [
+        (seed, "order", epoch),
+        (seed + 1, "order", epoch),
+        (seed, "order", epoch + 1),
+        (seed, "augmentation", epoch),
+    ]
     asked += [(seed * 10, "order", epoch), (seed, "order", int(f"9{epoch}"))]
     asked = list(dict.fromkeys(asked))
     words = [word for each in asked for word in draw(*each, 8).tolist()]
@@ -74,7 +79,7 @@ def test_a_draw_depends_on_its_arguments_alone(seed: int, epoch: int, count: int
     """Neither NumPy's nor Python's generator, nor what was drawn before, nor how many words are asked for."""
     first = draw(seed, "order", epoch, count)
     before = np.random.get_state()[1]
-    np.random.seed(seed % 2**32)  # noqa: NPY002
+    np.random.seed(seed % 2**32)
     random.seed(seed)
     draw(seed + 1, "order", epoch, 7)
     assert np.array_equal(draw(seed, "order", epoch, count + 5)[:count], first)
@@ -129,8 +134,12 @@ def test_digits_are_split_into_disjoint_parts_that_are_the_whole() -> None:
 
     images, whole = digits.read(), load_digits()
     assert (len(images.train), len(images.test)) == (1437, 360)
-    parts = [(*pixels.ravel().tolist(), int(label)) for pixels, label in zip(images.train, images.train_labels, strict=True)]
-    parts += [(*pixels.ravel().tolist(), int(label)) for pixels, label in zip(images.test, images.test_labels, strict=True)]
+    parts = [
+        (*pixels.ravel().tolist(), int(label)) for pixels, label in zip(images.train, images.train_labels, strict=True)
+    ]
+    parts += [
+        (*pixels.ravel().tolist(), int(label)) for pixels, label in zip(images.test, images.test_labels, strict=True)
+    ]
     flat = (whole.data * 15).astype(int)
     expected = [(*pixels.tolist(), int(label)) for pixels, label in zip(flat, whole.target, strict=True)]
     assert sorted(parts) == sorted(expected)
@@ -292,10 +301,9 @@ def test_a_truncated_archive_is_refused(folder: Path, mode: str, kept: float) ->
     assert "copy it again" in one_line(error) or "is the copy complete?" in one_line(error)
 
 
-@pytest.mark.parametrize("mode", ["w:xz", "w:gz", "w:bz2"])
-def test_an_archive_with_changed_bytes_is_refused(folder: Path, mode: str) -> None:
-    """The compression's own checksum finds them."""
-    archive = packed(folder, mode=mode)
+def test_an_archive_with_changed_bytes_is_refused(folder: Path) -> None:
+    """The checksum of xz finds them."""
+    archive = packed(folder)
     changed = bytearray(archive.read_bytes())
     for at in range(len(changed) // 2, len(changed) // 2 + 8):
         changed[at] ^= 0xFF
@@ -305,7 +313,9 @@ def test_an_archive_with_changed_bytes_is_refused(folder: Path, mode: str) -> No
     assert str(archive) in one_line(error)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", os.urandom(5000), jpeg()], ids=["empty", "text", "noise", "jpeg"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", os.urandom(5000), jpeg()], ids=["empty", "text", "noise", "jpeg"]
+)
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes, small: None) -> None:
     """The message names it and says to copy it again."""
     archive = tmp_path / "cifar10-jpeg.tar.xz"
@@ -355,7 +365,7 @@ def test_cifar10_is_read_in_its_own_order(original: Path) -> None:
     assert (images.train.shape, images.test.shape) == ((10, 32, 32, 3), (2, 32, 32, 3))
     assert images.train_labels.tolist() == [3, 9] * 5
     assert images.train_labels.dtype == np.int64
-    second = pickle.loads((source / "cifar-10-batches-py" / "data_batch_2").read_bytes())["data"][1]  # noqa: S301
+    second = pickle.loads((source / "cifar-10-batches-py" / "data_batch_2").read_bytes())["data"][1]
     for channel in range(3):
         assert np.array_equal(images.train[3, :, :, channel].ravel(), second[1024 * channel : 1024 * (channel + 1)])
 
@@ -543,7 +553,7 @@ def lone_array(path: Path) -> None:
 
 def trap(path: Path) -> None:
     objects = np.array([Trap(path.parent / "sprung")], dtype=object)
-    np.savez(path, **{name: objects for name in ARRAYS}, allow_pickle=True)  # pyright: ignore[reportArgumentType]
+    np.savez(path, **dict.fromkeys(ARRAYS, objects), allow_pickle=True)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("change", [truncate, empty, flip_bits, lose_array, lone_array, trap, os.unlink])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_every_record_has_a_time(tmp_path: Path) -> None:
     assert head is not None
     clock = folder(tmp_path).records("clock.jsonl", head)
     assert [each["iteration"] for each in clock] == list(range(1, 11))
-    assert all(b["seconds"] >= a["seconds"] for a, b in zip(clock, clock[1:], strict=False))
+    assert all(b["seconds"] >= a["seconds"] for a, b in pairwise(clock))
 
 
 @settings(max_examples=25, deadline=None)
@@ -147,7 +148,7 @@ def _cut_at(monkeypatch: pytest.MonkeyPatch, at: int) -> Callable[[], int]:
 
 
 def test_a_power_cut_at_every_step_loses_nothing(tmp_path: Path) -> None:
-    """For every N: the process ends at its N-th fsync, rename or unlink, and the next attempt makes the twin's curves."""
+    """For every N: the process ends at its N-th fsync, rename or unlink; the next attempt makes the twin's curves."""
     with pytest.MonkeyPatch.context() as count:
         steps = _cut_at(count, at=-1)
         finish(tmp_path / "whole", iterations=4)

@@ -63,7 +63,11 @@ def test_what_was_measured_corrects_the_guess(tmp_path: Path) -> None:
     head = ledger.folder(toy.trial(0).key).head()
     assert head is not None
     factor = head.seconds / guess(toy.trial(0))
-    other = next(each for each in plan([toy.trial(0), toy.trial(1)], ledger).trials if each.trial.seed == 0 and each.trial.name == "toy-1.s0")
+    other = next(
+        each
+        for each in plan([toy.trial(0), toy.trial(1)], ledger).trials
+        if each.trial.seed == 0 and each.trial.name == "toy-1.s0"
+    )
     assert other.expected_seconds == pytest.approx(factor * guess(toy.trial(1)))
 
 

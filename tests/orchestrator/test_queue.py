@@ -49,7 +49,9 @@ def test_deaths_at_one_commit_end_in_failure(tmp_path: Path) -> None:
     for death in range(DEATHS_WITHOUT_COMMIT):
         assert queue.next(str(death))
         queue.ended(str(death), died=True, reason=None)
-    assert queue.standing.failed == {toy.trial(0).key: "its process died 3 times after iteration 0 without a new commit"}
+    assert queue.standing.failed == {
+        toy.trial(0).key: "its process died 3 times after iteration 0 without a new commit"
+    }
     assert queue.over
 
 

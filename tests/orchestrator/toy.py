@@ -27,7 +27,9 @@ def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
     progress.finish(iteration, b"%d,%d" % (iteration, state), {"outcome": "finished", "pid": os.getpid()})
 
 
-def trial(number: int = 0, *, iterations: int = 10, blocked: str | None = None, gpus: float = 0, **params: Any) -> Trial:
+def trial(
+    number: int = 0, *, iterations: int = 10, blocked: str | None = None, gpus: float = 0, **params: Any
+) -> Trial:
     return Trial(
         key=f"{number:016x}",
         name=f"toy-{number}.s0",

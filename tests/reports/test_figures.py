@@ -61,7 +61,8 @@ def test_the_papers_curves_lie_only_beside_the_papers_networks():
     arm = make_arm(
         Network(depth=20), {**CIFAR_RECIPE, "iterations": 2000}, deviations=("iterations 2000 (paper 64000)",)
     )
-    (other,) = FIGURES["figure-6"](gather(make_study([arm]), []))
+    run = make_run(arm, 0, test=9, train=1, curves={"test_error": curve(20, 15)})
+    (other,) = FIGURES["figure-6"](gather(make_study([arm]), [run]))
     assert not any(each.paper for panel in other.panels for each in panel.lines)
     assert other.panels[0].y_range is None
     assert "2,000 iterations" in other.title

@@ -11,7 +11,7 @@ import pytest
 from synthetic import digits, make_arm, make_run, make_runs, make_study, paper_like
 
 from models.spec import Network
-from orchestrator.runs import Outcome, Run
+from orchestrator.runs import Curve, Outcome, Run
 from orchestrator.studies import RecordedStudy
 from reports.names import anchor, clean
 from reports.page import render
@@ -188,9 +188,9 @@ def test_provenance():
     page = page_of((replace(study, overrides=("recipe.iterations=150",)), runs))
     assert study.sha256 in page.text
     assert "ablate report digits-demo" in page.text
-    assert "49 attempts for 48 trials; 1 trials needed more than one" in page.text
+    assert "49 attempts for 48 trials; 1 needed more than one" in page.text
     assert "2.0 h on NVIDIA H200" in page.text
-    assert "with uncommitted changes (1 attempts)" in page.text
+    assert "with uncommitted changes (1 attempt)" in page.text
     assert "recipe.iterations=150" in page.text
     assert ["checkpoint 2 was damaged"] in page.data("runs-data")["notes"].values()
 
@@ -200,6 +200,18 @@ def test_an_unknown_table_is_told():
     page = page_of((replace(study, tables=("table-99",), figures=("figure-77",)), runs))
     assert "The study asks for table table-99, which this version does not have." in page.text
     assert "figure-77" in page.text
+
+
+def test_a_figure_without_a_curve_is_told():
+    arm = make_arm(Network(depth=20), seeds=2)
+    page = page_of((make_study([arm], figures=("curves",)), []))
+    assert "Error against iterations is not drawn: none of its arms has a curve yet." in page.text
+
+
+def test_a_study_with_both_recipes_says_how_many():
+    arms = [make_arm(Network(depth=20)), make_arm(Network(depth=32), name="other", deviations=("lr 0.03 (paper 0.1)",))]
+    page = page_of((make_study(arms), []))
+    assert "1 of 2 arms are a demonstration: measured on cifar10, 64,000 iterations, lr 0.03" in page.text
 
 
 def test_an_empty_study_is_a_page():
@@ -224,8 +236,16 @@ def hostile(name: str) -> tuple[RecordedStudy, list[Run]]:
     """The name wherever someone could write one."""
     arm = make_arm(Network(depth=20), seeds=2, name=name, deviations=(name,), blocked=None)
     shown = make_arm(Network(depth=56), seeds=2, name=f"{name}2", deviations=(name,), blocked=name)
+    line = Curve(metric="test_error", iterations=(100, 200), values=(20.0, 9.0))
     runs = [
-        replace(run, name=name, mlflow_run=name, notes=(name,), attempts=({"host": name, "hardware": {name: name}},))
+        replace(
+            run,
+            curves={"test_error": line},
+            name=name,
+            mlflow_run=name,
+            notes=(name,),
+            attempts=({"host": name, "hardware": {name: name}},),
+        )
         for run in make_runs(arm, 9, 1)
     ]
     own = {"id": name, "say": name, "text": name}
@@ -243,7 +263,7 @@ def test_hostile_names_stay_text(name: str):
     assert all((each.get("href") or "#").startswith("#") for each in page.all("a"))
     assert page.data("runs-data")["rows"][0][0] == clean(name)
     assert "{{" not in name or "{{ 7 * 7 }}" in page.text
-    assert not re.search("[\u202a-\u202e\u2028\u2029\x00-\x08]", page.text.replace(name, ""))
+    assert not re.search("[\u202a-\u202e\u2028\u2029\x00-\x08]", page.text)
 
 
 def test_long_names_are_cut():

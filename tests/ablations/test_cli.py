@@ -1,0 +1,260 @@
+"""The command line as a user meets it: a tiny study from its file to its page, and every way to be told no."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ABLATE = Path(sys.executable).with_name("ablate")
+STUDY = """
+name: tiny
+question: Does the command line work?
+data: digits
+recipe: {name: digits, iterations: 20, record_every: 5, evaluate_every: 10}
+matrix:
+  shortcut: [none, A]
+  depth: [8, 14]
+seeds: 2
+claims:
+  - {id: easy, say: "train_error(A, 8) < 200"}
+  - {id: absurd, say: "train_error(A, 8) > train_error(A, 8) + 99"}
+"""
+
+Ablate = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny study was run once."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "tiny.yaml").write_text(STUDY)
+    done = call(folder, "run", "tiny.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "8 submitted, 8 done, 0 failed" in done.stderr
+    return folder
+
+
+@pytest.fixture
+def ablate(place: Path) -> Ablate:
+    return lambda *arguments: call(place, *arguments)
+
+
+def call(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **environment}
+    env.pop("ABLATE_RESULTS", None)
+    return subprocess.run([ABLATE, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=240)
+
+
+def facts(done: subprocess.CompletedProcess[str]) -> Any:
+    return json.loads(done.stdout)
+
+
+def test_a_second_run_submits_nothing(ablate: Ablate) -> None:
+    """Idempotent: what the ledger holds is not run again, and Ray is not even started."""
+    started = time.monotonic()
+    done = ablate("run", "tiny.yaml")
+    assert done.returncode == 0
+    assert "0 submitted, 0 done, 0 failed" in done.stderr
+    assert "local Ray" not in done.stderr
+    assert time.monotonic() - started < 60
+
+
+def test_more_seeds_are_a_set_difference(ablate: Ablate) -> None:
+    """With one seed more, exactly the new trials are planned: here one for each of the four arms."""
+    states = [each["state"] for each in facts(ablate("plan", "tiny.yaml", "--seeds", "3", "--json"))["trials"]]
+    assert sorted(states) == ["done"] * 8 + ["new"] * 4
+
+
+def test_plan_prints_what_the_contract_names(ablate: Ablate) -> None:
+    """An object with `study` and `trials`, each with the facts that a script needs."""
+    plan = facts(ablate("plan", "tiny.yaml", "--json"))
+    assert plan["study"] == "tiny"
+    names = {"name", "key", "arm", "seed", "state", "parameters", "multiply_adds", "expected_seconds", "resources"}
+    assert all(names <= set(each) for each in plan["trials"])
+    assert {each["state"] for each in plan["trials"]} == {"done"}
+
+
+def test_plan_for_people(ablate: Ablate) -> None:
+    """Arms with their size and price, and the sum."""
+    text = ablate("plan", "full-grid").stdout
+    assert "cifar10-resnet-1202-C" in text
+    assert "blocked: ImageNet cannot be trained on yet" in text
+    assert "44 trials, 24 to run" in text
+
+
+def test_status_show_and_mlflow_agree(ablate: Ablate, place: Path) -> None:
+    """One MLflow run per trial, and `show` names it."""
+    trials = facts(ablate("status", "tiny.yaml", "--json"))["trials"]
+    assert [each["outcome"] for each in trials] == ["finished"] * 8
+    assert len({each["mlflow_run"] for each in trials} - {None}) == 8
+    one = facts(ablate("show", trials[0]["key"], "--json"))
+    assert one["name"] == trials[0]["name"]
+    assert one["attempts"][0]["versions"]["torch"]
+    assert "8 finished" not in ablate("status", "tiny").stdout  # by arm: two each
+    assert "2 finished" in ablate("status", "tiny").stdout
+    assert "MLflow run" in ablate("show", trials[0]["name"]).stdout
+
+
+def test_the_report_is_one_page_and_the_same_twice(ablate: Ablate, place: Path) -> None:
+    """Its path and the way to MLflow are printed."""
+    done = ablate("report", "tiny.yaml")
+    page = place / "results" / "studies" / "tiny" / "report.html"
+    assert f"page: {page}" in done.stdout
+    assert f"{ABLATE} ui" in done.stdout
+    first = page.read_bytes()
+    ablate("report", "tiny.yaml", "--to", "again.html")
+    assert (place / "again.html").read_bytes() == first
+    assert b"Does the command line work?" in first
+
+
+def test_a_report_needs_only_the_results(place: Path, tmp_path: Path) -> None:
+    """In a copied folder, without the study file, by the study's name."""
+    (tmp_path / "results").symlink_to(place / "results")
+    done = call(tmp_path, "report", "tiny", "--to", "copy.html")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "copy.html").exists()
+
+
+def test_check_exits_3_when_a_claim_is_contradicted(ablate: Ablate) -> None:
+    """And prints each with its numbers."""
+    done = ablate("check", "tiny.yaml", "--json")
+    assert done.returncode == 3
+    verdicts = {each["id"]: each for each in facts(done)}
+    assert verdicts["easy"]["verdict"] == "holds"
+    assert verdicts["absurd"]["verdict"] == "fails"
+    assert {"id", "verdict", "statistic", "n", "text", "source"} <= set(verdicts["easy"])
+    assert "absurd" in ablate("check", "tiny.yaml").stdout
+
+
+def test_publish_finds_nothing_left(ablate: Ablate) -> None:
+    """The forwarder has shown everything already."""
+    assert ablate("publish", "tiny.yaml").stdout == "0 runs brought up to date\n"
+
+
+def test_publish_says_when_the_server_is_away(ablate: Ablate) -> None:
+    """One line, exit 4."""
+    done = ablate("publish", "tiny.yaml", "--tracking", "http://127.0.0.1:9")
+    assert done.returncode == 4
+    assert done.stderr.count("\n") == 1
+    assert "the ledger has it all" in done.stderr
+
+
+def test_studies_and_schema(ablate: Ablate) -> None:
+    """What ships, and the schema for editors."""
+    names = {each["name"]: each["trials"] for each in facts(ablate("studies", "--json"))}
+    assert names["digits-depth"] == 48
+    assert names["cifar10-depth"] == 51
+    assert "digits-depth" in ablate("studies").stdout
+    assert facts(ablate("schema"))["$schema"]
+
+
+def test_init_writes_a_study_that_plans(tmp_path: Path) -> None:
+    """And never writes over one that is there."""
+    assert call(tmp_path, "init", "mine").returncode == 0
+    assert call(tmp_path, "plan", "mine.yaml").returncode == 0
+    again = call(tmp_path, "init", "mine")
+    assert again.returncode == 2
+    assert "mine.yaml: exists already" in again.stderr
+
+
+WRONG = {
+    ("plan", "digits-dept"): "did you mean 'digits-depth'?",
+    ("plan", "missing.yaml"): "missing.yaml",
+    ("plan",): "Missing argument 'STUDY'",
+    ("frobnicate",): "No such command 'frobnicate'",
+    ("plan", "digits-depth", "--seedz", "3"): "No such option: --seedz",
+    ("plan", "digits-depth", "--seeds", "0"): "greater than or equal to 1",
+    ("plan", "digits-depth", "--set", "recipe.lrr=1"): "recipe.lr",
+    ("plan", "digits-depth", "--set", "recipe.lr=-1"): "lr",
+    ("run", "digits-depth", "--device", "tpu"): "auto, cpu or cuda, not 'tpu'",
+    ("show", "nothing"): "no trial 'nothing'",
+    ("show", "tiny"): "no trial 'tiny'",
+    ("init", "Bad Name"): "Bad Name",
+    ("status", "nothing"): "nothing",
+    ("ui", "--results", "empty"): "there is none yet",
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG.items(), ids=[" ".join(each) for each in WRONG])
+def test_wrong_input_is_one_line_and_nothing_is_written(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    """Exit code 2, no traceback, no file."""
+    done = call(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_claim_is_told_before_anything_runs(tmp_path: Path) -> None:
+    """The study's own claims are parsed, and the paper's must exist."""
+    (tmp_path / "bad.yaml").write_text(STUDY.replace("train_error(A, 8) < 200", "train_error(A 8) < 200"))
+    done = call(tmp_path, "run", "bad.yaml")
+    assert done.returncode == 2
+    assert "bad.yaml:" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_missing_data_end_before_the_first_trial(tmp_path: Path) -> None:
+    """Exit 4: what is missing, where it was looked for, how to say where it is."""
+    done = call(tmp_path, "run", "cifar10-jpeg-depth", "--data", "nowhere")
+    assert done.returncode == 4
+    assert "neither a folder cifar10-jpeg/train nor cifar10-jpeg.tar.xz in nowhere" in done.stderr
+    assert not (tmp_path / "results" / "trials").exists()
+
+
+def test_no_gpu_where_one_is_asked_for(tmp_path: Path) -> None:
+    """Exit 4 in a moment, not a wait without end."""
+    if Path("/proc/driver/nvidia/gpus").exists():
+        pytest.skip("this machine has a GPU")
+    done = call(tmp_path, "run", "digits-depth", "--device", "cuda")
+    assert done.returncode == 4
+    assert "no NVIDIA GPU; use --device cpu" in done.stderr
+
+
+def test_a_damaged_ledger_is_exit_5(place: Path, tmp_path: Path) -> None:
+    """Named, never read as numbers, never run over."""
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    key = facts(call(place, "plan", "tiny.yaml", "--json"))["trials"][0]["key"]
+    folder = tmp_path / "results" / "trials" / key
+    folder.mkdir(parents=True)
+    (folder / "commit.json").write_text("{")
+    done = call(tmp_path, "plan", "tiny.yaml")
+    assert done.returncode == 5
+    assert "commit.json: damaged" in done.stderr
+
+
+def test_a_study_being_run_is_refused_by_name_of_its_holder(tmp_path: Path) -> None:
+    """Two runs of one study at once: one works, the other is told who does, and an interrupt ends the first cleanly;
+    what it had committed is kept, and the same command goes on."""
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("iterations: 20", "iterations: 4000"))
+    first = subprocess.Popen([ABLATE, "run", "tiny.yaml", "--no-track", "--commit-seconds", "0.1"], cwd=tmp_path,
+                             stderr=subprocess.PIPE, text=True)  # fmt: skip
+    try:
+        _until(lambda: list(tmp_path.glob("results/trials/*/commit.json")))
+        second = call(tmp_path, "run", "tiny.yaml", "--no-track")
+        assert second.returncode == 4
+        assert f"study tiny is being run by pid {first.pid} on " in second.stderr
+        first.send_signal(signal.SIGINT)
+        _, errors = first.communicate(timeout=60)
+    finally:
+        first.kill()
+    assert first.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.strip().splitlines()[-1].startswith("error: interrupted; what was committed is kept")
+    states = {each["state"] for each in facts(call(tmp_path, "plan", "tiny.yaml", "--json"))["trials"]}
+    assert states == {"new", "partial"}
+
+
+def _until(true: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
