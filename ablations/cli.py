@@ -145,7 +145,8 @@ def run(
     results, console = results.resolve(), _stderr()
     for name in sorted({each.trial.params["data"]["name"] for each in make_plan(trials, Ledger(results)).open}):
         try:
-            prepare(name, data, results / "data")
+            with console.status(f"reading {name}"):
+                prepare(name, data, results / "data")
         except DataError as error:
             _fail(str(error), UNREACHABLE)
     setting = Setting(

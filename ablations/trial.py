@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ablations.study import Study
     from orchestrator.trial import Trial
 
-DONE, FAILED, WRONG_INPUT, UNREACHABLE = 0, 1, 2, 4
+DONE, FAILED, WRONG_INPUT, UNREACHABLE, DAMAGED = 0, 1, 2, 4, 5
 """Exit codes, as those of `ablate run`."""
 THREADS_PER_TRIAL = 1
 """On the CPU. Results differ between one and two threads, so it is never left to the machine."""
@@ -92,7 +92,7 @@ def _settle(recipe: Recipe, device: torch.device) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """One trial of a study, from its last commit if there is one; returns the exit code.
 
-    0: it is done, 1: its code failed, 2: wrong input, 4: the data or the device are not there.
+    0: it is done, 1: its code failed, 2: wrong input, 4: data or device are not there, 5: the ledger is damaged.
     """
     from ablations.data.images import DataError
     from ablations.data.load import prepare
@@ -117,8 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if head is None or head.result is None:
             prepare(trial.params["data"]["name"], Path(given.data), results / "data")
         write_study(results, recorded(study))
-    except (StudyError, LedgerError, OSError) as error:
+    except (StudyError, OSError) as error:
         return _refuse(str(error), WRONG_INPUT)
+    except LedgerError as error:
+        return _refuse(str(error), DAMAGED)
     except DataError as error:
         return _refuse(str(error), UNREACHABLE)
     entry = "ablations.trial:run"

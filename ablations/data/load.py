@@ -62,8 +62,8 @@ def _check(name: str, images: Images, where: str) -> None:
     if name == "cifar10" and [images.train.shape, images.test.shape] != shapes:
         raise DataError(
             f"{name}: in {where} are {len(images.train):,} training and {len(images.test):,} test images, not"
-            f" {known.train_images:,} and {known.test_images:,} of {known.size}x{known.size} pixels; remove them and fetch"
-            " it again"
+            f" {known.train_images:,} and {known.test_images:,} of {known.size}x{known.size} pixels;"
+            " remove them and fetch it again"
         )
     found = fingerprint(images) if name != "cifar10" else known.fingerprint
     if found != known.fingerprint:

@@ -89,7 +89,7 @@ def by_hand(scope: str, *, lr_inside: bool = False) -> list[tuple[float, float]]
 
 
 def test_the_reference_itself_by_hand() -> None:
-    """First update: z = 0.75, slope = sigmoid(0.75) - 1 = -0.320821; w = 0.5 + 0.5 (0.320821 - 0.05), b = 0.25 + 0.5 (0.320821)."""
+    """z = 0.75, slope = sigmoid(0.75) - 1 = -0.320821; w = 0.5 + 0.5 (0.320821 - 0.05), b = 0.25 + 0.5 (0.320821)."""
     assert by_hand("weights")[0] == pytest.approx((0.6354107, 0.4104107), abs=1e-6)
 
 
@@ -385,7 +385,7 @@ def generators() -> Iterator[Callable[[], tuple[Any, ...]]]:
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()
 
     def states() -> tuple[Any, ...]:
-        return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
+        return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state(legacy=False))
 
     yield states
     torch.set_rng_state(before[0])

@@ -340,14 +340,15 @@ def test_a_trial_does_not_depend_on_those_before_it() -> None:
 def test_whatever_is_global_in_pytorch_is_set_for_each_trial() -> None:
     """Threads, TF32 and the search for algorithms, however a trial before left them; random numbers are not used."""
     expected = twin("digits")
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     matmul.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = True
     torch.set_num_threads(2)
     torch.manual_seed(99)
     generator = torch.get_rng_state()
     assert_same(trained(params()), expected)
     assert torch.get_num_threads() == 1
-    assert not (matmul.allow_tf32 or cudnn.allow_tf32 or cudnn.benchmark)
+    assert {matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark} == {False}
     assert torch.equal(torch.get_rng_state(), generator)
     trained(params(iterations=1, precision="tf32"))
     assert matmul.allow_tf32
@@ -398,9 +399,7 @@ def test_the_ledger_holds_the_same_bytes_however_often_a_trial_was_killed(name: 
         assert curves(still, asked).startswith(curves(shaken, asked))
     with shaken.attempt(asked, provenance={}, commit_seconds=0.0) as attempt:
         run(asked.params, attempt, data="nowhere")
-    heads = [ledger.folder(asked.key).head() for ledger in (still, shaken)]
-    assert heads[0] is not None
-    assert heads[1] is not None
+    heads = [ledger.folder(asked.key).commits()[0] for ledger in (still, shaken)]
     assert heads[0].result == heads[1].result == twin(name).result
     assert curves(still, asked) == curves(shaken, asked)
     assert len(curves(still, asked).splitlines()) == 6
@@ -491,7 +490,7 @@ def test_a_trial_whose_code_fails_is_exit_code_1(shell: Shell, results: Path, mo
 
     monkeypatch.setattr(trial, "run", fail)
     assert shell(*ARM, *SHORT) == (1, "", "failed: digits-resnet-20-A.s1: RuntimeError: out of paper\n")
-    (key,) = Ledger(results).keys()
+    (key,) = [path.name for path in (results / "trials").iterdir()]
     assert "in fail" in Ledger(results).folder(key).attempts()[0]["traceback"]
 
 
@@ -515,7 +514,7 @@ def test_a_trial_whose_code_fails_is_exit_code_1(shell: Shell, results: Path, mo
         (
             ["cifar10-jpeg-depth", "--arm", "cifar10-jpeg-plain-20", "--seed", "0"],
             4,
-            "say where it is with --data FOLDER",
+            "with --data FOLDER",
         ),
     ],
 )
@@ -536,6 +535,18 @@ def test_a_gpu_that_is_not_there_is_one_line(shell: Shell, monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     expected = "error: --device cuda: PyTorch finds no NVIDIA GPU here; use --device cpu\n"
     assert shell("digits-depth", "--arm", "digits-plain-20", "--seed", "0", "--device", "cuda") == (4, "", expected)
+
+
+def test_a_damaged_ledger_is_one_line(shell: Shell, results: Path) -> None:
+    """It names the file and what to do, and nothing is trained over it."""
+    assert shell(*ARM, *SHORT)[0] == 0
+    (commit,) = results.glob("trials/*/commit.json")
+    commit.write_text("{")
+    code, out, err = shell(*ARM, *SHORT)
+    assert (code, out, err.count("\n")) == (5, "", 1)
+    assert "commit.json: damaged" in err
+    assert "remove it" in err
+    assert commit.read_text() == "{"
 
 
 @pytest.mark.parametrize(
