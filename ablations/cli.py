@@ -133,11 +133,10 @@ def run(
     """Run what the ledger misses of a study, and resume what is partial; again, and nothing is submitted."""
     from ablations.data.images import DataError
     from ablations.data.load import prepare
-    from ablations.trials import recorded
+    from ablations.trials import recorded, setting
     from orchestrator.drive import run as drive
     from orchestrator.ledger import Ledger
     from orchestrator.plan import plan as make_plan
-    from orchestrator.worker import Setting
 
     loaded = _load(study, overrides, seeds)
     on = _device(device)
@@ -149,14 +148,14 @@ def run(
                 prepare(name, data, results / "data")
         except DataError as error:
             _fail(str(error), UNREACHABLE)
-    setting = Setting(
-        results=str(results),
-        entry="ablations.trial:run",
-        site={"data": str(results / "data"), "device": on},
-        commit_seconds=commit_seconds,
+    standing = drive(
+        recorded(loaded),
+        trials,
+        setting(results, on, commit_seconds),
+        slots=slots or _cores(),
+        tracking=_tracking(tracking, results) if track else None,
+        console=console,
     )
-    uri = _tracking(tracking, results) if track else None
-    standing = drive(recorded(loaded), trials, setting, slots=slots or _cores(), tracking=uri, console=console)
     for key, reason in standing.failed.items():
         name = next(trial.name for trial in trials if trial.key == key)
         console.print(f"[red]failed[/] {name}: {reason}", highlight=False)

@@ -30,19 +30,17 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_INPUT, UNREACHABLE, DAMAGED = 0, 1, 2, 4, 5
 """Exit codes, as those of `ablate run`."""
-THREADS_PER_TRIAL = 1
-"""On the CPU. Results differ between one and two threads, so it is never left to the machine."""
 
 
-def run(params: Mapping[str, Any], progress: Progress, *, data: str, device: str = "cpu") -> None:
+def run(params: Mapping[str, Any], progress: Progress, *, data: str, device: str = "cpu", threads: int = 1) -> None:
     """Train until the recipe's last iteration, from the last commit if there is one.
 
-    `data` is the folder of prepared arrays; `device` is `cpu` or `cuda`. Neither changes what is asked, so neither is
-    in the key.
+    `data` is the folder of prepared arrays, `device` is `cpu` or `cuda`, `threads` are PyTorch's on the CPU. None
+    changes what is asked, so none is in the key.
     """
     network, recipe, seed = from_params(params)
     place = torch.device(device)
-    _settle(recipe, place)
+    _settle(recipe, place, threads)
     training = Training(network, recipe, Feed(load(network.data, Path(data)), recipe, seed, place), seed, place)
     if (checkpoint := progress.restore()) is not None:
         training.restore(checkpoint)
@@ -81,10 +79,10 @@ def _record(training: Training, recipe: Recipe) -> dict[str, float] | None:
     return record
 
 
-def _settle(recipe: Recipe, device: torch.device) -> None:
+def _settle(recipe: Recipe, device: torch.device, threads: int) -> None:
     """A worker runs one trial after another: whatever is global in PyTorch is set anew for each."""
     if device.type == "cpu":
-        torch.set_num_threads(THREADS_PER_TRIAL)
+        torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
     torch.backends.cudnn.benchmark = False
 
@@ -98,21 +96,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ablations.data.load import prepare
     from ablations.study import StudyError
     from ablations.study import load as load_study
-    from ablations.trials import recorded
+    from ablations.trials import recorded, setting
     from orchestrator.ledger import Ledger, LedgerError
     from orchestrator.studies import write_study
-    from orchestrator.worker import Setting, execute
+    from orchestrator.worker import execute
 
     given = _arguments().parse_args(arguments)
     results = Path(given.results).resolve()
-    site = {"data": str(results / "data"), "device": given.device}
-    if given.device == "auto":
-        site["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    device = given.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     elif given.device == "cuda" and not torch.cuda.is_available():
         return _refuse("--device cuda: PyTorch finds no NVIDIA GPU here; use --device cpu", UNREACHABLE)
     try:
         study = load_study(given.study, overrides=given.overrides)
-        trial = _asked(study, given.arm, given.seed, gpus=float(site["device"] == "cuda"))
+        trial = _asked(study, given.arm, given.seed, gpus=float(device == "cuda"))
         head = Ledger(results).folder(trial.key).head()
         if head is None or head.result is None:
             prepare(trial.params["data"]["name"], Path(given.data), results / "data")
@@ -123,9 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error), DAMAGED)
     except DataError as error:
         return _refuse(str(error), UNREACHABLE)
-    entry = "ablations.trial:run"
-    setting = Setting(results=str(results), entry=entry, site=site, commit_seconds=given.commit_seconds)
-    reason = execute(trial, setting)
+    reason = execute(trial, setting(results, device, given.commit_seconds))
     if reason is not None:
         sys.stderr.write(f"failed: {trial.name}: {reason}\n")
         return FAILED
