@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 OK, TRIALS_FAILED, WRONG_INPUT, CONTRADICTED, UNREACHABLE, DAMAGED, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
 
 app = typer.Typer(
-    help="Rebuild the experiments of Deep Residual Learning (He et al., 2015), and judge its claims.",
+    help="Rebuild the experiments of Deep Residual Learning (He et al., 2015), and judge its claims. With --debug, any"
+    " command shows the traceback of its error.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -7,6 +7,8 @@ import io
 import logging
 import os
 import secrets
+import shlex
+import sys
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,7 +114,7 @@ def cluster(slots: int) -> Iterator[None]:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
+        runtime_env={"py_executable": shlex.quote(sys.executable)},  # Ray gives it to a shell, unquoted
     )
     try:
         yield

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,9 @@ Ablate = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the tiny study was run once."""
-    folder = tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("a user's place")
     (folder / "tiny.yaml").write_text(STUDY)
-    done = call(folder, "run", "tiny.yaml")
+    done = call(folder, "run", "tiny.yaml", program=_through_a_blank(folder))
     assert done.returncode == 0, done.stderr
     assert "8 submitted, 8 done, 0 failed" in done.stderr
     return folder
@@ -46,10 +46,15 @@ def ablate(place: Path) -> Ablate:
     return lambda *arguments: call(place, *arguments)
 
 
-def call(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **environment}
-    env.pop("ABLATE_RESULTS", None)
-    return subprocess.run([ABLATE, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=240)
+def call(folder: Path, *arguments: str, program: Sequence[Path | str] = (ABLATE,)) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if name != "ABLATE_RESULTS"}
+    return subprocess.run([*program, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=240)
+
+
+def _through_a_blank(folder: Path) -> Sequence[Path | str]:
+    """The program from a path with a blank and an apostrophe, which a shell would have to quote."""
+    (folder / "it's mine").symlink_to(sys.prefix)
+    return [folder / "it's mine" / "bin" / "python", "-m", "ablations.cli"]
 
 
 def facts(done: subprocess.CompletedProcess[str]) -> Any:
