@@ -1,6 +1,6 @@
 """What the command line prints: plans, standings, runs. Facts come in as values; nothing is computed here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -87,8 +87,7 @@ def print_plan(study: str, plan: Plan, slots: int, console: Console) -> None:
             spoken(max(each.expected_seconds for each in members)),
         )
     console.print(table)
-    for reason in sorted({each.trial.blocked for each in plan.trials if each.trial.blocked}):
-        console.print(f"blocked: {reason}")
+    _print_blocked((each.trial.blocked for each in plan.trials), console)
     console.print(
         f"{len(plan.trials)} trials, {len(plan.open)} to run: {spoken(plan.work_seconds)} of work,"
         f" {spoken(plan.wall_seconds(slots))} with {slots} at a time, longest expected first",
@@ -110,11 +109,17 @@ def print_status(study: RecordedStudy, runs: Sequence[Run], alive: set[str], con
         table.add_row(
             arm.name,
             str(len(members)),
-            f"blocked: {arm.blocked}" if arm.blocked else _outcomes(members, alive),
+            coloured("blocked") if arm.blocked else _outcomes(members, alive),
             f"{sum(run.iteration for run in members):,} of {sum(run.iterations for run in members):,}",
             f"{sum(run.seconds for run in members):,.0f}",
         )
     console.print(table)
+    _print_blocked((arm.blocked for arm in study.arms), console)
+
+
+def _print_blocked(reasons: Iterable[str | None], console: Console) -> None:
+    for reason in sorted({each for each in reasons if each}):
+        console.print(f"blocked: {reason}", highlight=False, soft_wrap=True)
 
 
 def _outcomes(runs: Sequence[Run], alive: set[str]) -> str:

@@ -1,8 +1,10 @@
 """The command line as a user meets it: a tiny study from its file to its page, and every way to be told no."""
 
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -138,6 +140,24 @@ def test_check_exits_3_when_a_claim_is_contradicted(ablate: Ablate) -> None:
     assert "absurd" in ablate("check", "tiny.yaml").stdout
 
 
+def test_ui_serves_the_runs_to_this_machine_alone(place: Path) -> None:
+    """MLflow's own server over the study's database; a page of another name cannot read it through the browser."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([ABLATE, "ui", "--port", str(port)], cwd=place, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+    try:
+        _until(lambda: _get(port, "/health") == (200, b"OK"))
+        status, answer = _get(port, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=digits")
+        assert status == 200
+        assert json.loads(answer)["experiment"]["name"] == "digits"
+        assert _get(port, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=digits", "evil.example")[0] == 403
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.communicate()
+
+
 def test_publish_finds_nothing_left(ablate: Ablate) -> None:
     """The forwarder has shown everything already."""
     assert ablate("publish", "tiny.yaml").stdout == "0 runs brought up to date\n"
@@ -256,6 +276,19 @@ def test_a_study_being_run_is_refused_by_name_of_its_holder(tmp_path: Path) -> N
     assert errors.strip().splitlines()[-1].startswith("error: interrupted; what was committed is kept")
     states = {each["state"] for each in facts(call(tmp_path, "plan", "tiny.yaml", "--json"))["trials"]}
     assert states == {"new", "partial"}
+
+
+def _get(port: int, path: str, host: str | None = None) -> tuple[int, bytes]:
+    """Status and body, or (0, b"") while nobody listens."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", path, headers={"Host": host} if host else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except OSError:
+        return 0, b""
+    finally:
+        connection.close()
 
 
 def _until(true: Callable[[], object], seconds: float = 120) -> None:
