@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ablations.study import Study
+    from orchestrator.plan import Plan
     from orchestrator.runs import Run
     from orchestrator.studies import RecordedStudy
     from orchestrator.trial import Trial
@@ -101,8 +104,9 @@ def plan(
     from orchestrator.plan import plan as make_plan
 
     loaded = _load(study, overrides, seeds)
-    planned = make_plan(_trials(loaded), Ledger(results))
-    slots = slots or _cores()
+    on = _device("auto")
+    planned = make_plan(_trials(loaded, on), Ledger(results))
+    slots = slots or _slots(on)
     if as_json:
         facts = {
             "study": loaded.name,
@@ -114,8 +118,9 @@ def plan(
             "trials": [planned_facts(each) for each in planned.trials],
         }
         _print_json(facts)
-        return
-    print_plan(loaded.name, planned, slots, _stdout())
+    else:
+        print_plan(loaded.name, planned, slots, _stdout())
+    _exit_if_damaged(planned)
 
 
 @app.command()
@@ -132,6 +137,8 @@ def run(
     commit_seconds: Annotated[float, typer.Option(min=0.0, help="Seconds between commits of a trial.")] = 30.0,
 ) -> None:
     """Run what the ledger misses of a study, and resume what is partial; again, and nothing is submitted."""
+    from rich.markup import escape
+
     from ablations.data.images import DataError
     from ablations.data.load import prepare
     from ablations.trials import recorded, setting
@@ -141,9 +148,11 @@ def run(
 
     loaded = _load(study, overrides, seeds)
     on = _device(device)
-    trials = _trials(loaded, gpus=1.0 if on == "cuda" else 0.0)
+    _refuse_tf32(loaded, on)
+    trials = _trials(loaded, on)
     results, console = results.resolve(), _stderr()
-    for name in sorted({each.trial.params["data"]["name"] for each in make_plan(trials, Ledger(results)).open}):
+    planned = make_plan(trials, Ledger(results))
+    for name in sorted({each.trial.params["data"]["name"] for each in planned.open}):
         try:
             with console.status(f"reading {name}"):
                 prepare(name, data, results / "data")
@@ -153,13 +162,13 @@ def run(
         recorded(loaded),
         trials,
         setting(results, on, commit_seconds),
-        slots=slots or _cores(),
+        slots=slots or _slots(on),
         tracking=_tracking(tracking, results) if track else None,
         console=console,
     )
     for key, reason in standing.failed.items():
         name = next(trial.name for trial in trials if trial.key == key)
-        console.print(f"[red]failed[/] {name}: {reason}", highlight=False)
+        console.print(f"[red]failed[/] {name}: {escape(reason)}", highlight=False, soft_wrap=True)
     console.print(
         f"{standing.submitted} submitted, {len(standing.done)} done, {len(standing.failed)} failed;"
         f" next: {_program()} report {study}" + (f" --results {results}" if results != RESULTS.resolve() else ""),
@@ -168,6 +177,7 @@ def run(
     )
     if standing.failed:
         raise typer.Exit(TRIALS_FAILED)
+    _exit_if_damaged(planned)
 
 
 @app.command()
@@ -254,12 +264,10 @@ def check(
 def publish(study: StudyArgument, results: ResultsOption = RESULTS, tracking: TrackingOption = None) -> None:
     """Copy what the ledger holds of a study, and MLflow does not, to MLflow."""
     from orchestrator.ledger import Ledger
-    from orchestrator.studies import write_study
     from orchestrator.tracking import TrackingError
     from orchestrator.tracking import publish as copy
 
     record, _, _ = _recorded_runs(study, None, None, results)
-    write_study(results, record)
     try:
         touched = copy(Ledger(results), record, _tracking(tracking, results))
     except TrackingError as error:
@@ -274,8 +282,11 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open MLflow's own pages on this machine, for this machine alone."""
+    from orchestrator.tracking import database
+
     uri = _tracking(tracking, results)
-    if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
+    stored = database(uri)
+    if stored is not None and not stored.exists():
         raise StudyError(f"{results}/mlflow.db: there is none yet; run a study, or `ablate publish` one")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", f"localhost:{port},127.0.0.1:{port}"]
@@ -370,10 +381,23 @@ def _say_problem(say: str) -> str | None:
     return None
 
 
-def _trials(study: "Study", gpus: float = 0.0) -> "list[Trial]":
+def _trials(study: "Study", device: str) -> "list[Trial]":
     from ablations.trials import trials
 
-    return trials(study, gpus=gpus)
+    return trials(study, gpus=1.0 if device == "cuda" else 0.0)
+
+
+def _refuse_tf32(study: "Study", device: str) -> None:
+    arms = [arm.name for arm in study.arms if arm.recipe.precision == "tf32"]
+    if arms and device == "cpu":
+        raise StudyError(f"precision tf32 of {arms[0]} needs a GPU; on the CPU use fp32 or bf16")
+
+
+def _exit_if_damaged(planned: "Plan") -> None:
+    """The rest went on; what is damaged is neither read nor run over, and the user is told by the exit code too."""
+    damaged = [each for each in planned.trials if each.damaged]
+    if damaged:
+        _fail(f"{len(damaged)} damaged: {damaged[0].trial.name}: {damaged[0].reason}", DAMAGED)
 
 
 def _recorded_runs(
@@ -389,20 +413,21 @@ def _recorded_runs(
 
 
 def _record(source: str, overrides: list[str] | None, seeds: int | None, results: Path) -> "RecordedStudy":
+    from ablations.shape import NAME
+    from ablations.study import shipped
     from ablations.trials import recorded
     from orchestrator.studies import read_study
 
-    try:
-        asked = recorded(_load(source, overrides, seeds))
-    except StudyError:
-        if (not overrides and seeds is None and source.isidentifier()) or (results / "studies" / source).is_dir():
+    as_it_was = not overrides and seeds is None
+    if as_it_was and re.fullmatch(NAME, source) and source not in shipped() and not Path(source).exists():
+        with suppress(FileNotFoundError):
             return read_study(results, source)
-        raise
+    asked = recorded(_load(source, overrides, seeds))
     try:
         known = read_study(results, asked.name)
     except FileNotFoundError:
         return asked
-    return known if not overrides and seeds is None and known.sha256 == asked.sha256 else asked
+    return known if as_it_was and known.sha256 == asked.sha256 else asked
 
 
 def _trial(name: str, ledger: Any) -> "tuple[Any, dict[str, Any]]":
@@ -437,7 +462,12 @@ def _size(study: "Study") -> int:
     return sum(arm.seeds for arm in study.arms)
 
 
-def _cores() -> int:
+def _slots(device: str) -> int:
+    """Trials at a time: one per GPU, or one per core."""
+    from orchestrator.provenance import gpus
+
+    if device == "cuda":
+        return len(gpus())
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -473,15 +503,23 @@ def _print_json(facts: Any) -> None:
 
 
 def _stdout() -> "Console":
-    from rich.console import Console
-
-    return Console()
+    return _console(stderr=False)
 
 
 def _stderr() -> "Console":
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> "Console":
+    """A console whose listener may leave: `ablate run ... | head` goes on without one."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    class Unheard(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+    return Unheard(stderr=stderr)
 
 
 if __name__ == "__main__":

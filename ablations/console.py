@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.plan import Plan, PlannedTrial
@@ -65,7 +66,7 @@ def planned_facts(each: PlannedTrial) -> dict[str, Any]:
         "multiply_adds": trial.multiply_adds,
         "expected_seconds": round(each.expected_seconds, 1),
         "resources": {"cpus": trial.resources.cpus, "gpus": trial.resources.gpus},
-        "reason": trial.blocked,
+        "reason": each.reason,
     }
 
 
@@ -87,7 +88,7 @@ def print_plan(study: str, plan: Plan, slots: int, console: Console) -> None:
             spoken(max(each.expected_seconds for each in members)),
         )
     console.print(table)
-    _print_blocked((each.trial.blocked for each in plan.trials), console)
+    _print_blocked((each.reason for each in plan.trials), console)
     console.print(
         f"{len(plan.trials)} trials, {len(plan.open)} to run: {spoken(plan.work_seconds)} of work,"
         f" {spoken(plan.wall_seconds(slots))} with {slots} at a time, longest expected first",
@@ -100,9 +101,9 @@ def print_status(study: RecordedStudy, runs: Sequence[Run], alive: set[str], con
     """Failures first, then the grid by arm."""
     for run in runs:
         if run.outcome is Outcome.FAILED:
-            console.print(f"[red]failed[/] {run.name}: {run.reason}", highlight=False, soft_wrap=True)
+            console.print(f"[red]failed[/] {run.name}: {escape(str(run.reason))}", highlight=False, soft_wrap=True)
         for note in run.notes:
-            console.print(f"[yellow]note[/] {run.name}: {note}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]note[/] {run.name}: {escape(note)}", highlight=False, soft_wrap=True)
     table = _table(study.name, "arm", "trials|", "outcome", "iterations|", "seconds|")
     for arm in study.arms:
         members = [run for run in runs if run.arm == arm.name]
@@ -119,7 +120,7 @@ def print_status(study: RecordedStudy, runs: Sequence[Run], alive: set[str], con
 
 def _print_blocked(reasons: Iterable[str | None], console: Console) -> None:
     for reason in sorted({each for each in reasons if each}):
-        console.print(f"blocked: {reason}", highlight=False, soft_wrap=True)
+        console.print(f"blocked: {escape(reason)}", highlight=False, soft_wrap=True)
 
 
 def _outcomes(runs: Sequence[Run], alive: set[str]) -> str:
@@ -162,11 +163,11 @@ def print_run(run: Run, params: Mapping[str, Any], folder: str, alive: set[str],
         soft_wrap=True,
     )
     if run.reason:
-        console.print(f"[red]{run.reason}[/]", highlight=False, soft_wrap=True)
+        console.print(f"[red]{escape(run.reason)}[/]", highlight=False, soft_wrap=True)
     for title, values in (("result", run.result), *((name, params[name]) for name in ("network", "recipe", "data"))):
         table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in values.items():
-            table.add_row(name, str(value))
+            table.add_row(name, escape(str(value)))
         console.print(table)
     table = _table("attempts", "attempt|", "started", "from|", "ended", "host", "commit")
     for number, attempt in enumerate(run.attempts, 1):
@@ -179,14 +180,14 @@ def print_run(run: Run, params: Mapping[str, Any], folder: str, alive: set[str],
     console.print(table)
     if run.mlflow_run:
         console.print(f"MLflow run {run.mlflow_run}", highlight=False, soft_wrap=True)
-    console.print(f"ledger: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"ledger: {escape(folder)}", highlight=False, soft_wrap=True)
 
 
 def print_verdicts(verdicts: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Each claim with its verdict, and the numbers or the reason under it."""
     for each in verdicts:
         console.print(
-            f"{coloured(each['verdict'])} [bold]{each['id']}[/] {each['text']}", highlight=False, soft_wrap=True
+            f"{coloured(each['verdict'])} [bold]{each['id']}[/] {escape(each['text'])}", highlight=False, soft_wrap=True
         )
         for line in (each["statistic"], each["reason"], each["measured"], *each["caveats"]):
             if line:

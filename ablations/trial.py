@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from orchestrator.trial import Progress
 
 if TYPE_CHECKING:
     from ablations.study import Study
+    from orchestrator.studies import RecordedStudy
     from orchestrator.trial import Trial
 
 DONE, FAILED, WRONG_INPUT, UNREACHABLE, DAMAGED = 0, 1, 2, 4, 5
@@ -49,7 +51,7 @@ def run(params: Mapping[str, Any], progress: Progress, *, data: str, device: str
         record = _record(training, recipe)
         if record is not None:
             progress.log(training.iteration, record)
-            if not math.isfinite(record["train_loss"]):
+            if _diverged(record, last=training.iteration == recipe.iterations):
                 result = {"outcome": "diverged", "diverged_at": training.iteration}
                 progress.finish(training.iteration, training.state(), result)
                 return
@@ -79,12 +81,18 @@ def _record(training: Training, recipe: Recipe) -> dict[str, float] | None:
     return record
 
 
+def _diverged(record: Mapping[str, float], *, last: bool) -> bool:
+    """Whether the loss is no number any more; at the end, whether anything measured is none."""
+    return not all(map(math.isfinite, record.values() if last else [record["train_loss"]]))
+
+
 def _settle(recipe: Recipe, device: torch.device, threads: int) -> None:
     """A worker runs one trial after another: whatever is global in PyTorch is set anew for each."""
     if device.type == "cpu":
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True  # a resumed attempt must repeat what a killed one did
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ablations.study import load as load_study
     from ablations.trials import recorded, setting
     from orchestrator.ledger import Ledger, LedgerError
-    from orchestrator.studies import write_study
     from orchestrator.worker import execute
 
     given = _arguments().parse_args(arguments)
@@ -114,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         head = Ledger(results).folder(trial.key).head()
         if head is None or head.result is None:
             prepare(trial.params["data"]["name"], Path(given.data), results / "data")
-        write_study(results, recorded(study))
+        _remember(results, recorded(study))
     except (StudyError, OSError) as error:
         return _refuse(str(error), WRONG_INPUT)
     except LedgerError as error:
@@ -127,6 +134,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     sys.stdout.write(f"done: {trial.name}, {Ledger(results).folder(trial.key).path}\n")
     return DONE
+
+
+def _remember(results: Path, study: "RecordedStudy") -> None:
+    """Record the study for reports, unless the results know one of that name: that record is `ablate run`'s."""
+    from orchestrator.studies import StudyInUse, sole_run, write_study
+
+    with suppress(StudyInUse), sole_run(results, study.name):
+        if not (results / "studies" / study.name / "study.json").exists():
+            write_study(results, study)
 
 
 def _asked(study: "Study", arm: str, seed: int, *, gpus: float) -> "Trial":

@@ -1,5 +1,6 @@
 """One run of a study: hold it, plan it, start Ray and the forwarder, run what is missing, and let go of everything."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan, plan
 from orchestrator.schedule import Queue, Standing
 from orchestrator.studies import RecordedStudy, sole_run, write_study
+from orchestrator.tracking import default_uri
 from orchestrator.trial import Trial
 from orchestrator.watch import Watch, spoken
 from orchestrator.worker import Setting
@@ -41,7 +43,7 @@ def run(
         now = plan(trials, ledger)
         queue = Queue([each.trial for each in now.open], ledger)
         _say(now, slots, console)
-        with _forwarding(results, study.name, tracking):
+        with _forwarding(results, study.name, tracking, console):
             if now.open:
                 with Watch(study.name, now.open, queue.standing, ledger, console), schedule.cluster(slots):
                     schedule.run(queue, setting, slots)
@@ -59,13 +61,14 @@ def _say(now: Plan, slots: int, console: Console) -> None:
 
 
 @contextmanager
-def _forwarding(results: Path, study: str, tracking: str | None) -> Iterator[None]:
-    """A process of its own copies to MLflow: whatever becomes of it, the run goes on."""
+def _forwarding(results: Path, study: str, tracking: str | None, console: Console) -> Iterator[None]:
+    """A process of its own copies to MLflow: whatever becomes of it, the run goes on, and says so at its end."""
     if tracking is None:
         yield
         return
     command = [sys.executable, "-m", "orchestrator.tracking", str(results), study, tracking]
-    with (results / "studies" / study / "mlflow.log").open("w") as log:
+    path = results / "studies" / study / "mlflow.log"
+    with path.open("w") as log:
         forwarder = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -76,9 +79,36 @@ def _forwarding(results: Path, study: str, tracking: str | None) -> Iterator[Non
     try:
         yield
     finally:
-        if forwarder.stdin is not None:
-            forwarder.stdin.close()
-        try:
-            forwarder.wait(timeout=FORWARDER_SECONDS)
-        except subprocess.TimeoutExpired:
-            forwarder.kill()
+        if (why := _let_go(forwarder, path)) is not None:
+            again = shlex.join(["ablate", "publish", study, *_options(results, tracking)])
+            console.print(
+                f"MLflow lags behind: {why}; the ledger has it all: `{again}`; log: {path}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def _let_go(forwarder: "subprocess.Popen[bytes]", log: Path) -> str | None:
+    """Let the forwarder publish once more, and end; why it could not, or None."""
+    if forwarder.stdin is not None:
+        forwarder.stdin.close()
+    try:
+        code = forwarder.wait(timeout=FORWARDER_SECONDS)
+    except subprocess.TimeoutExpired:
+        forwarder.kill()
+        forwarder.wait()
+        return f"its forwarder was not done after {FORWARDER_SECONDS} s"
+    if code == 0:
+        return None
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return last if code == 1 and last else f"its forwarder ended with {code}"
+
+
+def _options(results: Path, tracking: str) -> Iterator[str]:
+    """What `ablate publish` must be told beside the study: what is not the default. No password is printed."""
+    if results.resolve() != Path("results").resolve():
+        yield from ("--results", str(results))
+    if tracking != default_uri(results) and "@" not in tracking:
+        yield from ("--tracking", tracking)

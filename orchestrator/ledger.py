@@ -17,10 +17,11 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,9 @@ from orchestrator.trial import Trial
 
 FORMAT = 1
 STREAMS = ("curves.jsonl", "clock.jsonl")
+CHECKPOINT = re.compile(r"checkpoint-\d{8,}-\d{4,}\.pt")
+OUTCOMES = ("finished", "diverged")
+"""Of a trial that has its result."""
 
 
 class LedgerError(Exception):
@@ -74,10 +78,7 @@ class TrialFolder:
                 raise LedgerError(
                     f"{self.path}/commit.json: format {data['format']} is newer than {FORMAT}; update Ablate"
                 )
-            return [
-                Commit(**(each | {"streams": {k: (v[0], v[1]) for k, v in each["streams"].items()}}))
-                for each in data["commits"]
-            ]
+            return [_commit(each) for each in data["commits"]]
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise LedgerError(
                 f"{self.path}/commit.json: damaged ({error!r}); remove it to start the trial anew"
@@ -90,17 +91,18 @@ class TrialFolder:
     def about(self) -> Mapping[str, Any] | None:
         """What the trial is, as written at its first attempt."""
         try:
-            return json.loads((self.path / "trial.json").read_text(encoding="utf-8"))
+            about = json.loads((self.path / "trial.json").read_text(encoding="utf-8"))
+            return {**about, "params": dict(about["params"])}
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise LedgerError(f"{self.path}/trial.json: damaged ({error}); remove the folder") from error
 
     def valid(self, stream: str, commit: Commit) -> bytes:
         """The committed part of a stream. Raises LedgerError if it is not what was committed."""
         length, sha256 = commit.streams[stream]
         try:
-            with (self.path / stream).open("rb") as file:
+            with open(self.path / stream, "rb", opener=_unfollowed) as file:
                 data = file.read(length)
         except FileNotFoundError:
             data = b""
@@ -176,9 +178,10 @@ class Attempt:
             lock = held.enter_context((path / "lock").open("a"))
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if self.folder.about() is None:
-                _write_json(path / "trial.json", {"format": FORMAT, "created": _now()} | asdict(trial))
-            self._adopt(held)
-            self._begin(provenance)
+                write_json(path / "trial.json", {"format": FORMAT, "created": _now()} | asdict(trial))
+            self._adopt()
+            if not self.done:
+                self._begin(provenance, held)
             self._held = held.pop_all()
 
     @property
@@ -187,6 +190,7 @@ class Attempt:
         return bool(self._commits and self._commits[0].result is not None)
 
     def restore(self) -> bytes | None:
+        self._started = time.monotonic()  # training begins here; what came before was the start of a process
         return self._checkpoint
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
@@ -214,29 +218,40 @@ class Attempt:
         if error is not None:
             whole = "".join(traceback.format_exception(kind, error, trace))
             ended |= {"cause": "error", "reason": last_line(error), "traceback": whole[-20_000:]}
-        with self._held:
-            _write_json(self._record_path, self._record | ended)
+        with self._held, suppress(OSError):  # a full disk must not hide the error that it caused
+            if self._record:
+                write_json(self._record_path, self._record | ended)
 
-    def _adopt(self, held: ExitStack) -> None:
-        """Take up the newest commit whose files are all valid, and cut off what came after it."""
+    def _adopt(self) -> None:
+        """Find the newest commit whose files are all valid. A result needs its curves, and no checkpoint any more.
+
+        Raises LedgerError if a trial is done and its curves are not what was committed: days of work are not run over
+        without being asked.
+        """
         self._commits = self.folder.commits()
         self._checkpoint: bytes | None = None
         self._notes: list[str] = []
-        while self._commits:
+        self._record: dict[str, Any] = {}
+        self._valid = dict.fromkeys(STREAMS, b"")
+        while self._commits and self._checkpoint is None:
             head = self._commits[0]
-            self._checkpoint = self.folder.checkpoint(head)
             try:
-                streams = {stream: self.folder.valid(stream, head) for stream in STREAMS}
+                self._valid = {stream: self.folder.valid(stream, head) for stream in STREAMS}
+                self._checkpoint = self.folder.checkpoint(head)
             except LedgerError as error:
-                self._checkpoint = None
+                if self.done:
+                    raise
                 self._notes.append(str(error))
-                streams = {}
-            if self._checkpoint is not None:
-                break
-            self._notes.append(f"the commit at iteration {head.iteration} is damaged; went back to the one before")
-            self._commits = self._commits[1:]
-        else:
-            streams = dict.fromkeys(STREAMS, b"")
+            if self.done:
+                return
+            if self._checkpoint is None:
+                self._notes.append(f"the commit at iteration {head.iteration} is damaged; went back to the one before")
+                self._commits = self._commits[1:]
+                self._valid = dict.fromkeys(STREAMS, b"")
+
+    def _begin(self, provenance: Mapping[str, Any], held: ExitStack) -> None:
+        """Cut off what came after the adopted commit, and record that an attempt began."""
+        streams = self._valid
         self._seconds_before = self._commits[0].seconds if self._commits else 0.0
         self._hash = {stream: hashlib.sha256(data) for stream, data in streams.items()}
         self._length = {stream: len(data) for stream, data in streams.items()}
@@ -246,18 +261,17 @@ class Attempt:
             for stream in STREAMS
         }
         kept = {commit.checkpoint for commit in self._commits}
-        for path in self.folder.path.glob("checkpoint-*.pt"):
+        for path in [*self.folder.path.glob("checkpoint-*.pt"), *self.folder.path.glob(".*.part")]:
             if path.name not in kept:
                 path.unlink()
-
-    def _begin(self, provenance: Mapping[str, Any]) -> None:
-        self.number = len(list((self.folder.path / "attempts").glob("*.json"))) + 1
+        numbers = [int(path.stem) for path in (self.folder.path / "attempts").glob("*.json") if path.stem.isdigit()]
+        self.number = max(numbers, default=0) + 1
         self._record_path = self.folder.path / "attempts" / f"{self.number:04d}.json"
         start = self._commits[0].iteration if self._commits else 0
-        self._record: dict[str, Any] = {
+        self._record = {
             "started": _now(), "from_iteration": start, "notes": self._notes, "pid": os.getpid(), **provenance
         }  # fmt: skip
-        _write_json(self._record_path, self._record)
+        write_json(self._record_path, self._record)
         self._started = self._last_commit = time.monotonic()
 
     def _seconds(self) -> float:
@@ -286,12 +300,26 @@ class Attempt:
         previous = self._commits[:1] if result is None else []
         dropped = {each.checkpoint for each in self._commits} - {each.checkpoint for each in previous} - {name}
         self._commits = [commit, *previous]
-        _write_json(
+        write_json(
             self.folder.path / "commit.json", {"format": FORMAT, "commits": [asdict(each) for each in self._commits]}
         )
         for old in dropped:
             (self.folder.path / old).unlink(missing_ok=True)
         self._last_commit = time.monotonic()
+
+
+def _commit(data: Mapping[str, Any]) -> Commit:
+    """A commit as it was read from JSON. Raises ValueError, TypeError or KeyError for what is none."""
+    streams = {name: (int(data["streams"][name][0]), str(data["streams"][name][1])) for name in STREAMS}
+    commit = Commit(**{**data, "streams": streams})
+    numbers = (commit.iteration, commit.seconds, commit.attempt, commit.time)
+    if not all(isinstance(each, int | float) for each in numbers) or commit.iteration < 0:
+        raise ValueError(f"not numbers: {numbers}")
+    if not CHECKPOINT.fullmatch(commit.checkpoint):
+        raise ValueError(f"no name of a checkpoint: {commit.checkpoint!r}")
+    if commit.result is not None and commit.result["outcome"] not in OUTCOMES:
+        raise ValueError(f"no outcome: {commit.result['outcome']!r}")
+    return commit
 
 
 def last_line(error: BaseException) -> str:
@@ -310,10 +338,15 @@ def _line(record: Mapping[str, Any]) -> bytes:
 
 def _opened_at(path: Path, length: int) -> IO[bytes]:
     """Open for appending after the first `length` bytes; what follows them is cut off."""
-    file = path.open("r+b" if path.exists() else "w+b")
+    file = open(path, "r+b" if path.exists() else "w+b", opener=_unfollowed)  # noqa: SIM115 - the caller closes it
     file.truncate(length)
     file.seek(length)
     return file
+
+
+def _unfollowed(path: str, flags: int) -> int:
+    """Open a file, and refuse a link: in a shared folder one may lead anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _write_durably(path: Path, data: bytes) -> None:
@@ -331,15 +364,17 @@ def _write_durably(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Replace a JSON file in one atomic, durable step."""
     _write_durably(path, json.dumps(data, indent=1, allow_nan=False).encode())
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return data if isinstance(data, dict) else None
 
 
 def _now() -> str:

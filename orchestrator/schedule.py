@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import shlex
+import signal
 import sys
 import tempfile
 from collections import Counter, deque
@@ -16,7 +17,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, LedgerError
 from orchestrator.trial import Resources, Trial
 from orchestrator.worker import Setting, execute
 
@@ -85,7 +86,11 @@ class Queue:
             self._again(key, self._errors[key] < TRIES_AFTER_ERROR, reason)
 
     def _died(self, key: str) -> None:
-        head = self._ledger.folder(key).head()
+        try:
+            head = self._ledger.folder(key).head()
+        except (LedgerError, OSError) as error:
+            self.standing.failed[key] = str(error)
+            return
         if head is not None and head.result is not None:
             self.standing.done.append(key)
             return
@@ -137,6 +142,8 @@ def run(queue: Queue, setting: Setting, slots: int) -> None:
     )
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # an ended process is our Queue's affair, and it tells
+    for each in (signal.SIGTERM, signal.SIGHUP):  # from a batch system or a closed terminal: as Ctrl-C, cleanly
+        signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
     with tempfile.TemporaryDirectory(prefix="ablate-tune-") as scratch, redirect_stdout(io.StringIO()):
         tune.Tuner(
             trainable,

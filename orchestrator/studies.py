@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.ledger import LedgerError, write_json
+
 FORMAT = 1
 
 
@@ -60,27 +62,28 @@ def write_study(results: Path, study: RecordedStudy) -> None:
     """Remember the study as it is being run now."""
     folder = results / "studies" / study.name
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".study.json.{os.getpid()}.part"
-    partial.write_text(json.dumps({"format": FORMAT} | asdict(study), indent=1), encoding="utf-8")
-    partial.replace(folder / "study.json")
+    write_json(folder / "study.json", {"format": FORMAT} | asdict(study))
 
 
 def read_study(results: Path, name: str) -> RecordedStudy:
     """The study as it was last run.
 
-    Raises FileNotFoundError if it never was, ValueError if the record is damaged or of a newer format.
+    Raises FileNotFoundError if it never was, LedgerError if the record is damaged or of a newer format.
     """
     path = results / "studies" / name / "study.json"
-    data = json.loads(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
     try:
+        data = json.loads(text)
         if (written := data.pop("format")) > FORMAT:
-            raise ValueError(f"{path}: format {written} is newer than {FORMAT}; update Ablate")
+            raise LedgerError(f"{path}: format {written} is newer than {FORMAT}; update Ablate")
+        if data["name"] != name:
+            raise ValueError(f"it is of a study called {data['name']!r}")
         arms = [
             RecordedArm(**(arm | {"trials": [(seed, key) for seed, key in arm["trials"]]})) for arm in data.pop("arms")
         ]
         return RecordedStudy(**data, arms=arms)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error!r}); run the study again to rewrite it") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LedgerError(f"{path}: damaged ({error!r}); run the study again to rewrite it") from error
 
 
 @contextmanager

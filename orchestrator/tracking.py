@@ -1,247 +1,336 @@
 """The ledger, shown in MLflow: one run per trial, however many attempts. The only file that knows MLflow.
 
 A view, written by a process of its own: a dead tracking server costs a late view and nothing else. Publishing is
-idempotent: a run is found by its trial's key before one is made, and only committed records after the last published
-one are sent, with the time at which they were made.
+idempotent: a run is found by its trial's key before one is made, only committed records are sent, with the time at
+which they were made, and MLflow drops a point that it has. A run that was deleted in MLflow is restored.
 """
 
 import argparse
-import json
+import logging
 import os
+import re
 import select
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from functools import cached_property
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder
-from orchestrator.studies import RecordedArm, RecordedStudy, read_study
+from orchestrator.exhibits import Exhibit
+from orchestrator.ledger import Ledger, LedgerError
+from orchestrator.marks import Busy, Mark, Marks, signature
+from orchestrator.studies import RecordedStudy, read_study
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 METRICS_PER_CALL = 1000
+PARAMS_PER_CALL = 100
+RUNS_PER_CALL = 500
 POLL_SECONDS = 3.0
-UNITS = {"train_error": "percent", "test_error": "percent", "train_loss": "nats", "test_loss": "nats"}
 
 
 class TrackingError(Exception):
-    """The tracking server or its database cannot be reached. One line: what, and what to do."""
+    """Not everything was published. One line: what stood in the way, and what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; the ledger has it all: `ablate publish` later")
+        self.reason = reason
+
+
+class _Away(Exception):
+    """The server or the database cannot be used at all."""
 
 
 def default_uri(results: Path) -> str:
     """SQLite beside the ledger."""
-    return f"sqlite:///{results.resolve() / 'mlflow.db'}"
+    path = str(results.resolve() / "mlflow.db")
+    quoted = path.replace("%", "%25").replace("?", "%3F")  # SQLAlchemy takes every other character as it is
+    # At an address that begins with sqlite:///, MLflow makes the folder as it is written: quoted, beside ours.
+    return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
+
+
+def database(uri: str) -> Path | None:
+    """The file of a SQLite address; None for any other."""
+    found = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
+    return Path(unquote(found[1])) if found and found[1] != ":memory:" else None
 
 
 def publish(ledger: Ledger, study: RecordedStudy, uri: str) -> int:
     """Copy what the ledger holds of the study's trials and MLflow does not; returns the number of trials touched.
 
-    Raises TrackingError when MLflow cannot be reached.
+    Raises TrackingError if some could not be published, after all others were.
     """
-    view = _View(ledger, study, uri)
-    return sum(view.show(arm, seed, key) for arm in study.arms for seed, key in arm.trials)
+    return Publisher(ledger, uri).publish(study)
+
+
+class Publisher:
+    """Publishes a study as often as asked, and does not look twice at a trial that has not changed."""
+
+    def __init__(self, ledger: Ledger, uri: str) -> None:
+        self._ledger, self._uri = ledger, uri
+        self._marks = Marks(ledger.root / "published", uri)
+        self._view: _View | None = None
+        self._study = ""
+        self._seen: dict[str, tuple[Any, ...]] = {}
+        """Of the study's trials, what they looked like: the signature of commit.json alone once they are finished."""
+
+    def publish(self, study: RecordedStudy) -> int:
+        """As the function of this name."""
+        if study.name != self._study or (self._view and self._view.file != _identity(self._uri)):
+            self._look_afresh()
+        self._study = study.name
+        trials = [(arm, seed, key) for arm in study.arms for seed, key in arm.trials]
+        exhibits = [Exhibit(study, *trial, self._ledger.folder(trial[2])) for trial in trials]
+        self._seen = {each.key: self._seen[each.key] for each in exhibits if each.key in self._seen}
+        touched, failures = 0, list[str]()
+        for exhibit in exhibits:
+            try:
+                touched += self._look(exhibit, exhibits)
+            except (_Away, Busy) as error:
+                failures.append(_one_line(error))
+                break
+            except Exception as error:  # noqa: BLE001 - one trial's trouble, whatever it is, is not the others'
+                failures.append(f"{exhibit.name}: {_one_line(error)}")
+        if failures:
+            raise TrackingError(failures[0] + (f" (and {len(failures) - 1} more)" if failures[1:] else ""))
+        return touched
+
+    def _look(self, exhibit: Exhibit, exhibits: Sequence[Exhibit]) -> bool:
+        """Publish a trial that has changed since the last look; False if MLflow had everything."""
+        folder, seen = exhibit.folder, self._seen.get(exhibit.key)
+        commit = signature(folder.path / "commit.json")
+        if seen == (commit,):
+            return False
+        now = (commit, signature(folder.path / "attempts"), folder.alive())
+        if seen == now or not any(now):
+            return False
+        try:
+            mark, changed = self._show(exhibit, exhibits, commit)
+        except (_Away, Busy, LedgerError):
+            raise
+        except Exception:  # noqa: BLE001 - MLflow is not what it was: a run or the file is gone, or the server
+            self._look_afresh()
+            mark, changed = self._show(exhibit, exhibits, commit)
+        self._seen[exhibit.key] = (commit,) if mark and mark.settles(commit, self._study) else now
+        return changed
+
+    def _show(
+        self, exhibit: Exhibit, exhibits: Sequence[Exhibit], commit: Sequence[int] | None
+    ) -> tuple[Mark | None, bool]:
+        """Bring one trial's run up to date: its mark, and whether there was anything to do."""
+        with self._marks.held():
+            view = self._connected(exhibits)
+            mark = self._marks.read(exhibit.key)
+            if mark is not None and not view.has(mark):
+                mark = None
+            if mark is not None and mark.settles(commit, self._study):
+                return mark, False
+            if mark is None and not exhibit.begun:
+                return None, False
+            if mark is not None and mark.standing == exhibit.standing and self._study in mark.studies:
+                return mark, False
+            run_id = view.show(exhibit, mark)
+            mark = Mark(
+                uri=self._uri,
+                run_id=run_id,
+                standing=exhibit.standing,
+                sent=max(mark.sent if mark else 0, exhibit.iteration),
+                commit=commit,
+                studies=sorted({*(mark.studies if mark else ()), self._study}),
+            )
+            self._marks.write(exhibit.key, mark)
+            return mark, True
+
+    def _connected(self, exhibits: Sequence[Exhibit]) -> "_View":
+        """Made when there is something to show: importing MLflow takes seconds. Raises _Away."""
+        if self._view is None:
+            marks = [mark for each in exhibits if (mark := self._marks.read(each.key))]
+            try:
+                self._view = _View(self._uri, self._ledger.root, {_experiment(each) for each in exhibits}, marks)
+            except Exception as error:
+                raise _Away(f"{self._uri}: {_one_line(error)}") from error
+        return self._view
+
+    def _look_afresh(self) -> None:
+        self._view, self._seen = None, {}
 
 
 class _View:
-    """MLflow as the ledger's mirror, for one study. Experiments are data sets: a trial has exactly one of these,
+    """MLflow at one address, as it was when this was made. Experiments are data sets: a trial has exactly one of these,
     while it may serve several studies, which are tags."""
 
-    def __init__(self, ledger: Ledger, study: RecordedStudy, uri: str) -> None:
-        self.ledger, self.study, self._uri = ledger, study, uri
-        self._artifacts = (ledger.root / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
-        self._experiments: dict[str, str] = {}
+    def __init__(self, uri: str, results: Path, experiments: Iterable[str], marks: Collection[Mark]) -> None:
+        self._artifacts = (results / "mlartifacts").resolve().as_uri() if database(uri) else None
+        self._client = _client(uri)
+        self._experiments = {name: self._experiment(name) for name in experiments}
+        self._iterations: dict[str, int] = {}
+        """Of each run that is known to be there, the iteration up to which it has every point."""
+        self._verify([each.run_id for each in marks])
+        self.file = _identity(uri)
 
-    @cached_property
-    def _client(self) -> "MlflowClient":
-        """Made when there is something to show: importing MLflow takes seconds."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        from mlflow.tracking import MlflowClient
+    def has(self, mark: Mark) -> bool:
+        """Whether MLflow holds what the mark says: the database may be another, or an older copy."""
+        return self._iterations.get(mark.run_id) == mark.standing["iteration"]
 
-        return MlflowClient(tracking_uri=self._uri)
+    def show(self, exhibit: Exhibit, mark: Mark | None) -> str:
+        """Send what the mark does not vouch for, to the trial's run; returns the run's id."""
+        run_id = mark.run_id if mark else self._run(exhibit)
+        self._send(run_id, exhibit, after=mark.sent if mark else 0)
+        self._label(run_id, exhibit)
+        self._iterations[run_id] = exhibit.iteration
+        return run_id
 
-    def show(self, arm: RecordedArm, seed: int, key: str) -> bool:
-        """Bring one trial's run up to date; False if there was nothing to do."""
-        folder = self.ledger.folder(key)
-        head = folder.head()
-        if head is None:
-            return False
-        mark = _Mark(self.ledger.root / "published" / f"{key}.json", self._uri)
-        standing = {"iteration": head.iteration, "attempt": len(folder.attempts()), "status": _status(folder, head)}
-        if mark.standing == standing and self.study.name in mark.studies:
-            return False
-        from mlflow.exceptions import MlflowException
+    def _verify(self, runs: Sequence[str]) -> None:
+        from mlflow.entities import ViewType
 
-        try:
-            run_id = mark.run_id or self._find(key, arm) or self._create(key, arm, seed, folder)
-            self._send(run_id, folder, head, after=mark.standing.get("iteration", 0))
-            self._label(run_id, folder, head, standing["status"])
-        except MlflowException as error:
-            raise TrackingError(
-                f"{self._uri}: {' '.join(str(error).split())[:300]}; the ledger has it all: `ablate publish` later"
-            ) from error
-        mark.write(run_id, standing, self.study.name)
-        return True
+        for start in range(0, len(runs), RUNS_PER_CALL):
+            ids = ", ".join(f"'{each}'" for each in runs[start : start + RUNS_PER_CALL])
+            for run in self._client.search_runs(
+                list(self._experiments.values()),
+                f"attributes.run_id IN ({ids})",
+                ViewType.ACTIVE_ONLY,
+                max_results=RUNS_PER_CALL,
+            ):
+                if (iteration := run.data.tags.get("iteration", "")).isdecimal():
+                    self._iterations[run.info.run_id] = int(iteration)
 
     def _experiment(self, name: str) -> str:
-        if name not in self._experiments:
-            found = self._client.get_experiment_by_name(name)
-            self._experiments[name] = (
-                found.experiment_id if found else self._client.create_experiment(name, self._artifacts)
-            )
-        return self._experiments[name]
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return self._client.create_experiment(name, self._artifacts)
+        if found.lifecycle_stage != "active":
+            self._client.restore_experiment(found.experiment_id)
+        return found.experiment_id
 
-    def _find(self, key: str, arm: RecordedArm) -> str | None:
-        found = self._client.search_runs(
-            [self._experiment(arm.network["data"])], filter_string=f"tags.key = '{key}'", max_results=1
-        )
-        return found[0].info.run_id if found else None
-
-    def _create(self, key: str, arm: RecordedArm, seed: int, folder: TrialFolder) -> str:
+    def _run(self, exhibit: Exhibit) -> str:
+        """The trial's run, found or made, with every parameter: whoever made it may not have come to them."""
         from mlflow.entities import Param
 
-        about = folder.about() or {}
-        run = self._client.create_run(
-            self._experiment(arm.network["data"]),
-            start_time=_milliseconds(about.get("created")),
-            run_name=f"{arm.name}.s{seed}",
-            tags={"key": key, "arm": arm.name, "seed": str(seed)},
+        run = self._find(exhibit) or self._client.create_run(
+            self._experiments[_experiment(exhibit)],
+            start_time=exhibit.started,
+            run_name=exhibit.name,
+            tags={"key": exhibit.key, "arm": exhibit.arm.name, "seed": str(exhibit.seed)},
         )
-        params = {f"network.{k}": v for k, v in arm.network.items()} | {f"recipe.{k}": v for k, v in arm.recipe.items()}
-        params |= {"seed": seed, "parameters": arm.parameters, "multiply_adds": arm.multiply_adds}
-        self._client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
+        if run.info.lifecycle_stage != "active":
+            self._client.restore_run(run.info.run_id)
+        params = [Param(*each) for each in exhibit.params().items() if each[0] not in run.data.params]
+        for start in range(0, len(params), PARAMS_PER_CALL):
+            self._client.log_batch(run.info.run_id, params=params[start : start + PARAMS_PER_CALL])
         return run.info.run_id
 
-    def _send(self, run_id: str, folder: TrialFolder, head: Commit, after: int) -> None:
+    def _find(self, exhibit: Exhibit) -> "Run | None":
+        """The oldest run of the trial's key; one that was deleted only if there is no other."""
+        from mlflow.entities import ViewType
+
+        found = self._client.search_runs(
+            [self._experiments[_experiment(exhibit)]], f"tags.key = '{exhibit.key}'", ViewType.ALL, max_results=100
+        )
+        return min(
+            found,
+            key=lambda run: (run.info.lifecycle_stage != "active", run.info.start_time or 0, run.info.run_id),
+            default=None,
+        )
+
+    def _send(self, run_id: str, exhibit: Exhibit, after: int) -> None:
         from mlflow.entities import Metric
 
-        metrics = [
-            Metric(metric_name(name), float(value), int(clock["time"] * 1000), record["iteration"])
-            for record, clock in zip(
-                folder.records("curves.jsonl", head), folder.records("clock.jsonl", head), strict=True
-            )
-            if record["iteration"] > after
-            for name, value in record.items()
-            if name != "iteration"
-        ]
+        metrics = [Metric(*point) for point in exhibit.points(after)]
         for start in range(0, len(metrics), METRICS_PER_CALL):
             self._client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
 
-    def _label(self, run_id: str, folder: TrialFolder, head: Commit, status: str) -> None:
-        """Tags, which may change, and the run's state."""
+    def _label(self, run_id: str, exhibit: Exhibit) -> None:
+        """Tags, which may change, and the run's state: last, for they say that all before is there."""
         from mlflow.entities import RunTag
 
-        attempts = folder.attempts()
-        tags = _tags(self.study, folder, head, attempts)
-        self._client.log_batch(run_id, tags=[RunTag(name, str(value)[:5000]) for name, value in tags.items()])
+        tags, status = exhibit.tags(), exhibit.standing["status"]
+        self._client.log_batch(run_id, tags=[RunTag(*each) for each in tags.items()])
+        if "reason" not in tags and "reason" in self._client.get_run(run_id).data.tags:
+            self._client.delete_tag(run_id, "reason")
         if status == "RUNNING":
             self._client.update_run(run_id, status)
         else:
-            self._client.set_terminated(run_id, status, end_time=int(head.time * 1000))
+            self._client.set_terminated(run_id, status, end_time=exhibit.ended)
 
 
-class _Mark:
-    """What of a trial was already published where: a saving, never a truth. Losing it only costs a second look."""
+def _client(uri: str) -> "MlflowClient":
+    """A client that has nothing open: MLflow keeps its stores and their connections for the life of the process, also
+    those to a file that is gone."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    from mlflow.tracking import MlflowClient
 
-    def __init__(self, path: Path, uri: str) -> None:
-        self._path, self._uri = path, uri
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            data = {}
-        if data.get("uri") != uri:
-            data = {}
-        self.run_id: str | None = data.get("run_id")
-        self.standing: Mapping[str, Any] = data.get("standing", {})
-        self.studies: Sequence[str] = data.get("studies", ())
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised, and said in one line
+    if database(uri):
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+        from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 
-    def write(self, run_id: str, standing: Mapping[str, Any], study: str) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
-        record = {
-            "uri": self._uri,
-            "run_id": run_id,
-            "standing": standing,
-            "studies": sorted({*self.studies, study}),
-        }
-        partial.write_text(json.dumps(record), encoding="utf-8")
-        partial.replace(self._path)
+        _tracking_store_registry._get_store_with_resolved_uri.cache_clear()
+        if engine := getattr(SqlAlchemyStore, "_engine_map", {}).pop(uri, None):
+            engine.dispose()
+    return MlflowClient(tracking_uri=uri)
 
 
-def metric_name(metric: str) -> str:
-    """`train_error_percent`: names in MLflow carry their unit."""
-    return f"{metric}_{UNITS[metric]}" if metric in UNITS else metric
+def _experiment(exhibit: Exhibit) -> str:
+    return str(exhibit.arm.network["data"])
 
 
-def _status(folder: TrialFolder, head: Commit) -> str:
-    """MLflow's word for how a trial stands. Diverged is a result, so it is FINISHED; the tag `outcome` tells."""
-    if head.result is not None:
-        return "FINISHED"
-    if folder.alive():
-        return "RUNNING"
-    return "FAILED" if any(each.get("cause") == "error" for each in folder.attempts()[-1:]) else "KILLED"
+def _identity(uri: str) -> tuple[int, int] | None:
+    """Which file the database is; None if there is none, or if it is no file."""
+    path = database(uri)
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
 
 
-def _tags(
-    study: RecordedStudy, folder: TrialFolder, head: Commit, attempts: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    params = (folder.about() or {}).get("params", {})
-    network = params.get("network", {})
-    last = attempts[-1] if attempts else {}
-    tags: dict[str, Any] = {
-        f"study.{study.name}": "yes",
-        "depth": network.get("depth"),
-        "shortcut": network.get("shortcut"),
-        "family": "plain" if network.get("shortcut") == "none" else "resnet",
-        "data": params.get("data", {}).get("name"),
-        "data.fingerprint": params.get("data", {}).get("fingerprint"),
-        "attempts": len(attempts),
-        "iteration": head.iteration,
-        "train_seconds": head.seconds,
-        "outcome": (head.result or {}).get("outcome", "running"),
-        "commit": last.get("commit"),
-        "dirty": last.get("dirty"),
-        "host": last.get("host"),
-    }
-    tags |= {f"hardware.{name}": value for name, value in last.get("hardware", {}).items()}
-    tags |= {f"version.{name}": value for name, value in last.get("versions", {}).items() if value}
-    if weights := (head.result or {}).get("weights_sha256"):
-        tags["weights_sha256"] = weights
-    return tags
+def _one_line(error: Exception) -> str:
+    """What went wrong, of readable length and without anybody's password."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"(\w://)[^/@\s]+@", r"\1", text)[:400]
 
 
-def _milliseconds(moment: str | None) -> int | None:
-    return int(datetime.fromisoformat(moment).timestamp() * 1000) if moment else None
+def follow(results: Path, study: str, uri: str) -> int:
+    """Publish again and again until standard input is closed, which is when the driver has ended; then once more.
 
-
-def follow(results: Path, study: str, uri: str) -> None:
-    """Publish again and again until standard input is closed, which is when the driver has ended; then once more."""
-    ledger = Ledger(results)
+    Returns 0 if this last time everything was published, else 1, and the last line on standard error says why.
+    """
+    publisher, said, took = Publisher(Ledger(results), uri), "", 0.0
     while True:
-        over = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0]) and not os.read(sys.stdin.fileno(), 1)
-        started = time.monotonic()
+        over = _closed(POLL_SECONDS + took)
+        started, failed = time.monotonic(), ""
         try:
-            publish(ledger, read_study(results, study), uri)
-        except (TrackingError, LedgerError) as error:
-            print(f"mlflow: {error}", file=sys.stderr, flush=True)  # noqa: T201
+            publisher.publish(read_study(results, study))
+        except TrackingError as error:
+            failed = error.reason
+        except Exception as error:  # noqa: BLE001 - nothing ends the forwarder but its driver
+            failed = _one_line(error)
+        if failed and (over or failed != said):
+            print(failed, file=sys.stderr, flush=True)  # noqa: T201
         if over:
-            return
-        time.sleep(min(10.0, time.monotonic() - started))
+            return 1 if failed else 0
+        said, took = failed, min(10.0, time.monotonic() - started)
 
 
-def _main() -> None:
+def _closed(seconds: float) -> bool:
+    """Wait, at most until standard input is closed; whether it is."""
+    return bool(select.select([sys.stdin], [], [], seconds)[0]) and not os.read(sys.stdin.fileno(), 1)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(description="Copy committed records of a study to MLflow while it runs.")
     parser.add_argument("results", type=Path)
     parser.add_argument("study")
     parser.add_argument("uri")
     given = parser.parse_args()
-    follow(given.results, given.study, given.uri)
+    return follow(given.results, given.study, given.uri)
 
 
 if __name__ == "__main__":
-    _main()
+    sys.exit(_main())

@@ -101,6 +101,6 @@ class Watch:
 def _iteration(each: PlannedTrial, ledger: Ledger) -> int:
     try:
         head = ledger.folder(each.trial.key).head()
-    except LedgerError:
+    except (LedgerError, OSError):
         return each.iteration
     return max(head.iteration, each.iteration) if head else each.iteration

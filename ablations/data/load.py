@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from ablations.data import cifar10, cifar10_jpeg, digits
 from ablations.data.images import DataError, Images, fingerprint
 from ablations.data.sets import SETS
 
+ARRAYS = tuple(field.name for field in fields(Images))
+
 
 def prepare(name: str, folder: Path, cache: Path) -> None:
     """See to it that `load` will find the data set: decode it, or download it where that is possible.
@@ -19,7 +22,10 @@ def prepare(name: str, folder: Path, cache: Path) -> None:
     """
     if SETS[name].blocked:
         raise DataError(f"{name}: {SETS[name].blocked}")
-    if name == "digits" or _cached(name, cache).exists():
+    if name == "digits":
+        return
+    if _cached(name, cache).exists():
+        load(name, cache)  # damaged arrays are found here, not by fifty workers
         return
     if name == "cifar10":
         source = cifar10.find(folder) or cifar10.download(folder)
@@ -31,7 +37,7 @@ def prepare(name: str, folder: Path, cache: Path) -> None:
                 f"{name}: neither a folder {name}/train nor {name}.tar.xz in {folder}; say where with --data FOLDER"
             )
         images = cifar10_jpeg.read(source)
-    _check(name, images, str(source))
+    _check(name, images, fingerprint(images), str(source))
     _keep(images, _cached(name, cache))
 
 
@@ -40,22 +46,31 @@ def load(name: str, cache: Path) -> Images:
     """The images of a prepared data set. A warm worker reads them once for all its trials."""
     if name == "digits":
         images = digits.read()
+        found = fingerprint(images)
     else:
-        path = _cached(name, cache)
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                images = Images(**{key: arrays[key] for key in arrays.files})
-        except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
-            raise DataError(f"{name}: {path} is missing or damaged ({error}); remove it and run again") from error
-    _check(name, images, str(cache))
+        images, found = _kept(_cached(name, cache), name)
+    _check(name, images, found, str(cache))
     return images
+
+
+def _kept(path: Path, name: str) -> tuple[Images, str]:
+    """Images as `_keep` kept them, and their fingerprint."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            images, kept = Images(**{key: arrays[key] for key in ARRAYS}), str(arrays["fingerprint"])
+    except (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise DataError(f"{name}: {path} is missing or damaged ({error}); remove it and run again") from error
+    found = fingerprint(images)
+    if found != kept:
+        raise DataError(f"{name}: {path} is damaged (not the pixels that were kept); remove it and run again")
+    return images, found
 
 
 def _cached(name: str, cache: Path) -> Path:
     return cache / f"{name}-{SETS[name].fingerprint.split(':')[1][:12]}.npz"
 
 
-def _check(name: str, images: Images, where: str) -> None:
+def _check(name: str, images: Images, found: str, where: str) -> None:
     """CIFAR-10's fingerprint is of its archive, whose files are checked when they are read; here its shapes are."""
     known = SETS[name]
     shapes = [(count, known.size, known.size, known.channels) for count in (known.train_images, known.test_images)]
@@ -65,8 +80,7 @@ def _check(name: str, images: Images, where: str) -> None:
             f" {known.train_images:,} and {known.test_images:,} of {known.size}x{known.size} pixels;"
             " remove them and fetch it again"
         )
-    found = fingerprint(images) if name != "cifar10" else known.fingerprint
-    if found != known.fingerprint:
+    if name != "cifar10" and found != known.fingerprint:
         raise DataError(
             f"{name}: the images in {where} have fingerprint {found[:19]}..., not {known.fingerprint[:19]}...;"
             " they are other pixels, and no result on them may carry this name"
@@ -78,13 +92,8 @@ def _keep(images: Images, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
-            np.savez(
-                file,
-                train=images.train,
-                train_labels=images.train_labels,
-                test=images.test,
-                test_labels=images.test_labels,
-            )
+            arrays = {name: getattr(images, name) for name in ARRAYS}
+            np.savez(file, fingerprint=np.array(fingerprint(images)), **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

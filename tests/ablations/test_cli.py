@@ -251,9 +251,64 @@ def test_a_damaged_ledger_is_exit_5(place: Path, tmp_path: Path) -> None:
     folder = tmp_path / "results" / "trials" / key
     folder.mkdir(parents=True)
     (folder / "commit.json").write_text("{")
-    done = call(tmp_path, "plan", "tiny.yaml")
+    done = call(tmp_path, "plan", "tiny.yaml", "--json")
     assert done.returncode == 5
+    assert "1 damaged: " in done.stderr
     assert "commit.json: damaged" in done.stderr
+    assert sorted(each["state"] for each in facts(done)["trials"]) == ["blocked"] + ["new"] * 7
+
+
+@pytest.mark.parametrize("arguments", [("--set", "recipe.lrr=3"), ("--seeds", "2", "--set", "nonsense")])
+def test_what_is_wrong_is_never_ignored(ablate: Ablate, arguments: tuple[str, ...]) -> None:
+    """Not even where a record of the study could answer without it."""
+    assert ablate("check", "tiny", *arguments).returncode == 2
+
+
+def test_one_trial_by_hand_does_not_rewrite_the_study(ablate: Ablate, place: Path) -> None:
+    """What was run last stays what reports are about."""
+    record = (place / "results" / "studies" / "tiny" / "study.json").read_bytes()
+    command = [sys.executable, "-m", "ablations.trial", "tiny.yaml", "--arm", "digits-plain-8", "--seed", "0"]
+    subprocess.run([*command, "--set", "recipe.iterations=5", "--results", "results"], cwd=place, check=True)
+    assert (place / "results" / "studies" / "tiny" / "study.json").read_bytes() == record
+
+
+def test_brackets_in_a_text_are_text(ablate: Ablate, place: Path) -> None:
+    """Neither markup nor an error: `[/0, 1]` is printed as it stands."""
+    (place / "brackets.yaml").write_text(STUDY.replace("name: tiny", "name: brackets").replace(
+        '"train_error(A, 8) < 200"}', '"train_error(A, 8) < 200", text: "errors in [/0, 1] [red]"}'))  # fmt: skip
+    done = ablate("check", "brackets.yaml")
+    assert done.returncode == 3
+    assert "errors in [/0, 1] [red]" in done.stdout
+
+
+def test_nobody_listens(ablate: Ablate, place: Path) -> None:
+    """`| head -1` ends no command early and changes no exit code."""
+    done = subprocess.run(f"'{ABLATE}' plan cifar10-depth | head -1; exit ${{PIPESTATUS[0]}}", shell=True, cwd=place,
+                          executable="/bin/bash", capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_tf32_on_a_cpu_is_refused(tmp_path: Path) -> None:
+    """It would be fp32 under the key of tf32."""
+    done = call(tmp_path, "run", "digits-depth", "--device", "cpu", "--set", "recipe.precision=tf32")
+    assert done.returncode == 2
+    assert "needs a GPU; on the CPU use fp32 or bf16" in done.stderr
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_batch_system_ends_a_run_cleanly(tmp_path: Path, ending: signal.Signals) -> None:
+    """As Ctrl-C does: one line, 130, and the same command goes on."""
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("iterations: 20", "iterations: 4000"))
+    run = subprocess.Popen([ABLATE, "run", "tiny.yaml", "--no-track", "--commit-seconds", "0.1"], cwd=tmp_path,
+                           stderr=subprocess.PIPE, text=True)  # fmt: skip
+    try:
+        _until(lambda: list(tmp_path.glob("results/trials/*/commit.json")))
+        run.send_signal(ending)
+        _, errors = run.communicate(timeout=60)
+    finally:
+        run.kill()
+    assert run.returncode == 130, errors
+    assert errors.strip().splitlines()[-1].startswith("error: interrupted; what was committed is kept")
 
 
 def test_a_study_being_run_is_refused_by_name_of_its_holder(tmp_path: Path) -> None:

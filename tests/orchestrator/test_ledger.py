@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -232,6 +233,106 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     assert (folder(tmp_path).path / "curves.jsonl").read_bytes() == curves(tmp_path)
 
 
+def _changed(root: Path, **change: Any) -> str:
+    """The newest commit with something else in it."""
+    data = json.loads((folder(root).path / "commit.json").read_text())
+    data["commits"][0] |= change
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"iteration": "a"},
+        {"iteration": -1},
+        {"seconds": None},
+        {"checkpoint": "../../../outside.pt"},
+        {"checkpoint": "/etc/passwd"},
+        {"result": {}},
+        {"result": {"outcome": "splendid"}},
+        {"streams": {}},
+        {"more": 1},
+    ],
+)
+def test_a_commit_that_says_strange_things_is_damaged(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Nothing of it is believed: no number, no outcome, and above all no name of a file to remove."""
+    finish(tmp_path)
+    (folder(tmp_path).path / "commit.json").write_text(_changed(tmp_path, **change))
+    with pytest.raises(LedgerError, match=r"commit\.json: damaged"):
+        folder(tmp_path).head()
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    """Curves that lead out of the folder are neither read nor cut off."""
+    outside = tmp_path / "outside"
+    outside.write_text("precious")
+    folder(tmp_path).path.mkdir(parents=True)
+    (folder(tmp_path).path / "curves.jsonl").symlink_to(outside)
+    with pytest.raises(OSError, match="symbolic link"):
+        attempt(tmp_path)
+    assert outside.read_text() == "precious"
+
+
+def test_a_result_outlives_its_checkpoint(tmp_path: Path) -> None:
+    """Checkpoints of finished trials may be removed to save room; the trial stays done, its curves untouched."""
+    finish(tmp_path)
+    before = curves(tmp_path)
+    for path in folder(tmp_path).path.glob("checkpoint-*.pt"):
+        path.unlink()
+    with attempt(tmp_path) as again:
+        assert again.done
+    assert curves(tmp_path) == before
+    assert len(folder(tmp_path).attempts()) == 1
+
+
+def test_a_damaged_result_is_not_run_over(tmp_path: Path) -> None:
+    """Whoever attempts it is told; nothing is cut off or replaced."""
+    finish(tmp_path)
+    path = folder(tmp_path).path / "curves.jsonl"
+    damaged = path.read_bytes().replace(b"1", b"2", 1)
+    path.write_bytes(damaged)
+    with pytest.raises(LedgerError, match="not what was committed"):
+        attempt(tmp_path)
+    assert path.read_bytes() == damaged
+    assert not folder(tmp_path).alive()
+
+
+def test_attempts_are_numbered_after_the_last(tmp_path: Path) -> None:
+    """A lost record is not written over by the next; a damaged one is left out."""
+    for _ in range(3):
+        with attempt(tmp_path):
+            pass
+    first, second, _ = sorted((folder(tmp_path).path / "attempts").iterdir())
+    first.unlink()
+    second.write_text("[]")
+    with attempt(tmp_path):
+        pass
+    names = sorted(path.name for path in (folder(tmp_path).path / "attempts").iterdir())
+    assert names == ["0002.json", "0003.json", "0004.json"]
+    assert len(folder(tmp_path).attempts()) == 2
+
+
+def test_half_written_files_are_cleared_away(tmp_path: Path) -> None:
+    """What a kill left in the middle of a checkpoint does not fill the disk."""
+    folder(tmp_path).path.mkdir(parents=True)
+    part = folder(tmp_path).path / ".checkpoint-00000001-0001.pt.part"
+    part.write_bytes(b"half")
+    with attempt(tmp_path):
+        pass
+    assert not part.exists()
+
+
+def test_the_clock_starts_with_the_training(tmp_path: Path) -> None:
+    """What a process needs to start is not training."""
+    with attempt(tmp_path) as progress:
+        time.sleep(0.3)
+        progress.restore()
+        progress.commit(1, b"1,1")
+    head = folder(tmp_path).head()
+    assert head is not None
+    assert head.seconds < 0.25
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "commits": [{}]}', '{"format": "1"}'])
 def test_a_damaged_commit_is_named(tmp_path: Path, text: str) -> None:
     """One line with the file and what to do."""
@@ -253,9 +354,10 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_damaged_description_is_named(tmp_path: Path) -> None:
     """`trial.json` too."""
     finish(tmp_path)
-    (folder(tmp_path).path / "trial.json").write_text("{")
-    with pytest.raises(LedgerError, match=r"trial\.json: damaged"):
-        folder(tmp_path).about()
+    for text in ("{", "[]", "{}"):
+        (folder(tmp_path).path / "trial.json").write_text(text)
+        with pytest.raises(LedgerError, match=r"trial\.json: damaged"):
+            folder(tmp_path).about()
 
 
 def test_infinite_and_undefined_values_are_kept_as_text(tmp_path: Path) -> None:

@@ -76,6 +76,27 @@ def test_a_gpu_is_priced_as_one() -> None:
     assert guess(toy.trial(0, gpus=1)) < guess(toy.trial(0))
 
 
+def test_damage_is_blocked_and_named(tmp_path: Path) -> None:
+    """A damaged commit, or a finished trial whose curves changed: neither done nor new, and the others go on."""
+    ledger = Ledger(tmp_path)
+    attempted(ledger, 0)
+    attempted(ledger, 1)
+    (ledger.folder(toy.trial(0).key).path / "commit.json").write_text("{")
+    path = ledger.folder(toy.trial(1).key).path / "curves.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    now = plan([toy.trial(n) for n in range(3)], ledger)
+    blocked = {each.trial.name: each.reason or "" for each in now.trials if each.damaged}
+    assert {each.state for each in now.trials if each.damaged} == {State.BLOCKED}
+    assert "commit.json: damaged" in blocked["toy-0.s0"]
+    assert "curves.jsonl: not what was committed" in blocked["toy-1.s0"]
+    assert [each.trial.name for each in now.open] == ["toy-2.s0"]
+
+
+def test_more_slots_than_trials_cost_nothing() -> None:
+    """Whatever number is given."""
+    assert finish_times([3.0, 1.0], 10**12) == 3.0
+
+
 def test_an_empty_plan(tmp_path: Path) -> None:
     """Nothing asked, nothing to do, no time."""
     now = plan([], Ledger(tmp_path))

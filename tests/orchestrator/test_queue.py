@@ -66,6 +66,18 @@ def test_a_death_after_the_last_commit_is_no_loss(tmp_path: Path) -> None:
     assert queue.standing.done == [trial.key]
 
 
+def test_a_death_over_a_damaged_commit_fails_that_trial_alone(tmp_path: Path) -> None:
+    """The hook does not raise: it would end the whole run."""
+    queue = Queue([toy.trial(0), toy.trial(1)], Ledger(tmp_path))
+    queue.next("a")
+    folder = Ledger(tmp_path).folder(toy.trial(0).key).path
+    folder.mkdir(parents=True)
+    (folder / "commit.json").write_text("{")
+    queue.ended("a", died=True, reason=None)
+    assert "commit.json: damaged" in queue.standing.failed[toy.trial(0).key]
+    assert queue.next("b") == toy.trial(1).key
+
+
 def test_an_unknown_ticket_changes_nothing(tmp_path: Path) -> None:
     """Tune may tell of the same end twice; hooks never raise."""
     queue = Queue([toy.trial(0)], Ledger(tmp_path))

@@ -43,6 +43,10 @@ def test_a_grid_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with undisturbed.attempt(trial, provenance={}, commit_seconds=0.0) as attempt:
             toy.run({**trial.params, "sleep": 0, "die_at": None}, attempt)
         assert _curves(ledger, trial.key) == _curves(undisturbed, trial.key)
+    spans = [(each["started"], each["ended"]) for trial in trials[:6] for each in ledger.folder(trial.key).attempts()]
+    assert all(sum(start <= at < end for start, end in spans) <= slots for at, _ in spans)
+    first = min(trials, key=lambda trial: ledger.folder(trial.key).attempts()[0]["started"])
+    assert first.iterations == 30  # longest expected first
     heads = [ledger.folder(trial.key).head() for trial in trials[:7]]
     pids = {head.result["pid"] for head in heads if head and head.result}
     assert len(pids) <= slots + 1

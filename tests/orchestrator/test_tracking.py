@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 import toy
 
-from orchestrator.ledger import Ledger
+from orchestrator import tracking
+from orchestrator.exhibits import metric_name
+from orchestrator.ledger import Ledger, TrialFolder
 from orchestrator.studies import write_study
-from orchestrator.tracking import TrackingError, default_uri, metric_name, publish
+from orchestrator.tracking import Publisher, TrackingError, default_uri, publish
 
 pytest.importorskip("mlflow")
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
-
-
-class Stopped(Exception): ...
 
 
 def attempted(ledger: Ledger, number: int = 0, *, until: int | None = None, iterations: int = 10) -> None:
@@ -149,7 +148,7 @@ def test_an_unreachable_server_is_one_line(ledger: Ledger, monkeypatch: pytest.M
     with pytest.raises(TrackingError, match="the ledger has it all: `ablate publish` later") as caught:
         publish(ledger, toy.study(toy.trial()), "http://127.0.0.1:9")
     assert "\n" not in str(caught.value)
-    assert not (ledger.root / "published").exists()
+    assert not list((ledger.root / "published").glob("*.json"))
 
 
 def test_the_forwarder_ends_with_its_driver_and_misses_nothing(ledger: Ledger) -> None:
@@ -166,6 +165,226 @@ def test_the_forwarder_ends_with_its_driver_and_misses_nothing(ledger: Ledger) -
     assert process.returncode == 0, errors
     (run,) = published(ledger)
     assert points(ledger, run) == committed(ledger)
+
+
+def client(ledger: Ledger) -> MlflowClient:
+    return MlflowClient(tracking_uri=default_uri(ledger.root))
+
+
+def forwarder(ledger: Ledger, study: str = "toys") -> "subprocess.Popen[str]":
+    """One whose driver has ended already: it publishes once."""
+    command = [sys.executable, "-m", "orchestrator.tracking", str(ledger.root), study, default_uri(ledger.root)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_removed_database_is_filled_again(ledger: Ledger) -> None:
+    """The marks speak of a database that is gone, and are not believed."""
+    attempted(ledger)
+    study, uri = toy.study(toy.trial()), default_uri(ledger.root)
+    publish(ledger, study, uri)
+    (ledger.root / "mlflow.db").unlink()
+    assert publish(ledger, study, uri) == 1
+    (run,) = published(ledger)
+    assert points(ledger, run) == committed(ledger)
+    assert publish(ledger, study, uri) == 0
+
+
+def test_a_database_replaced_while_publishing_is_noticed(ledger: Ledger, database: Path) -> None:
+    """By a publisher that has the old one open, for trials that have ended and for those that go on."""
+    attempted(ledger)
+    attempted(ledger, 1, until=3)
+    publisher, study = Publisher(ledger, default_uri(ledger.root)), toy.study(toy.trial(), toy.trial(1))
+    assert (publisher.publish(study), publisher.publish(study)) == (2, 0)
+    (ledger.root / "mlflow.db").unlink()
+    (ledger.root / "mlflow.db").write_bytes(database.read_bytes())
+    attempted(ledger, 1)
+    assert publisher.publish(study) == 2
+    assert sorted(points(ledger, run) for run in published(ledger)) == sorted([committed(ledger), committed(ledger, 1)])
+
+
+def test_an_older_copy_of_the_database_gets_what_it_lacks(ledger: Ledger) -> None:
+    """The run is there, not all of its points are."""
+    study, uri, path = toy.study(toy.trial()), default_uri(ledger.root), ledger.root / "mlflow.db"
+    attempted(ledger, until=4)
+    publish(ledger, study, uri)
+    older = path.read_bytes()
+    attempted(ledger)
+    publish(ledger, study, uri)
+    path.unlink()
+    path.write_bytes(older)
+    assert publish(ledger, study, uri) == 1
+    (run,) = published(ledger)
+    assert points(ledger, run) == committed(ledger)
+
+
+def test_a_deleted_run_is_restored(ledger: Ledger) -> None:
+    """Also while its trial goes on; the other trials do not notice."""
+    attempted(ledger, until=3)
+    attempted(ledger, 1, until=3)
+    publisher, study = Publisher(ledger, default_uri(ledger.root)), toy.study(toy.trial(), toy.trial(1))
+    publisher.publish(study)
+    for run in published(ledger):
+        if run.data.tags["arm"] == "toy-0":
+            client(ledger).delete_run(run.info.run_id)
+    attempted(ledger)
+    attempted(ledger, 1)
+    assert publisher.publish(study) == 2
+    assert {run.info.status for run in published(ledger)} == {"FINISHED"}
+    assert sorted(points(ledger, run) for run in published(ledger)) == sorted([committed(ledger), committed(ledger, 1)])
+
+
+def test_one_trials_damage_does_not_stop_the_others(ledger: Ledger) -> None:
+    """They are published, then it is said; a damaged mark is none."""
+    for number in range(3):
+        attempted(ledger, number)
+    study, uri = toy.study(*map(toy.trial, range(3))), default_uri(ledger.root)
+    publish(ledger, toy.study(toy.trial(2)), uri)
+    (ledger.folder(toy.trial(0).key).path / "commit.json").write_text("{")
+    (ledger.root / "published" / f"{toy.trial(2).key}.json").write_text("[]")
+    with pytest.raises(TrackingError, match=r"^toy-0\.s0: .*damaged") as caught:
+        publish(ledger, study, uri)
+    assert "\n" not in str(caught.value)
+    assert sorted(run.data.tags["arm"] for run in published(ledger)) == ["toy-1", "toy-2"]
+
+
+def test_several_failures_are_counted(ledger: Ledger) -> None:
+    """The first is told."""
+    for number in range(2):
+        attempted(ledger, number)
+        (ledger.folder(toy.trial(number).key).path / "commit.json").write_text("{")
+    with pytest.raises(TrackingError, match=r"^toy-0\.s0: .*\(and 1 more\)"):
+        publish(ledger, toy.study(toy.trial(), toy.trial(1)), default_uri(ledger.root))
+
+
+def test_a_damaged_database_is_one_line(ledger: Ledger) -> None:
+    """It is not MLflow's own exception that is raised there."""
+    attempted(ledger)
+    (ledger.root / "mlflow.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(TrackingError, match="not a database") as caught:
+        publish(ledger, toy.study(toy.trial()), default_uri(ledger.root))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_publishers_at_once_make_one_database_and_one_run_per_trial(tmp_path: Path) -> None:
+    """They take turns."""
+    ledger, trials = Ledger(tmp_path), [toy.trial(number) for number in range(4)]
+    write_study(tmp_path, toy.study(*trials))
+    for number in range(4):
+        attempted(ledger, number)
+    processes = [forwarder(ledger), forwarder(ledger)]
+    errors = [each.communicate(timeout=120)[1] for each in processes]
+    assert [each.returncode for each in processes] == [0, 0], errors
+    assert sorted(run.data.tags["arm"] for run in published(ledger)) == ["toy-0", "toy-1", "toy-2", "toy-3"]
+    assert sorted(points(ledger, run) for run in published(ledger)) == sorted(committed(ledger, i) for i in range(4))
+
+
+def test_of_two_runs_the_oldest_is_the_trials(ledger: Ledger) -> None:
+    """However the second came to be."""
+    attempted(ledger)
+    experiment = client(ledger).create_experiment("toy")
+    for start in (2000, 1000, 3000):
+        client(ledger).create_run(experiment, start_time=start, tags={"key": toy.trial().key})
+    publish(ledger, toy.study(toy.trial()), default_uri(ledger.root))
+    assert {run.info.start_time for run in published(ledger) if run.data.metrics} == {1000}
+
+
+def test_parameters_are_there_after_a_kill_before_them(ledger: Ledger) -> None:
+    """The run was made, and nothing more."""
+    attempted(ledger)
+    client(ledger).create_run(client(ledger).create_experiment("toy"), tags={"key": toy.trial().key})
+    publish(ledger, toy.study(toy.trial()), default_uri(ledger.root))
+    (run,) = published(ledger)
+    assert run.data.params["recipe.iterations"] == "10"
+    assert points(ledger, run) == committed(ledger)
+
+
+def test_a_failure_before_the_first_commit_is_shown_with_its_reason(ledger: Ledger) -> None:
+    """The same run finishes when the trial does, and has no reason any more."""
+    attempted(ledger, until=1)
+    publisher, study = Publisher(ledger, default_uri(ledger.root)), toy.study(toy.trial())
+    assert publisher.publish(study) == 1
+    (failed,) = published(ledger)
+    assert (failed.info.status, failed.data.metrics) == ("FAILED", {})
+    assert failed.data.tags["reason"] == "RuntimeError: iteration 1 cannot be done"
+    attempted(ledger)
+    assert publisher.publish(study) == 1
+    (run,) = published(ledger)
+    assert (run.info.run_id, run.info.status) == (failed.info.run_id, "FINISHED")
+    assert "reason" not in run.data.tags
+    assert points(ledger, run) == committed(ledger)
+
+
+def test_what_has_not_changed_is_not_read(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finished trial costs one look at commit.json, in a new process one at its mark too."""
+    attempted(ledger)
+    attempted(ledger, 1, until=3)
+    finished, both, uri = toy.study(toy.trial()), toy.study(toy.trial(), toy.trial(1)), default_uri(ledger.root)
+    publisher = Publisher(ledger, uri)
+    publisher.publish(both)
+    for name in ("commits", "about", "records", "attempts"):
+        monkeypatch.setattr(TrialFolder, name, None)
+    assert publisher.publish(both) == 0
+    fresh = Publisher(ledger, uri)
+    assert fresh.publish(finished) == 0
+    looks, look = list[Path](), tracking.signature
+    monkeypatch.setattr(tracking, "signature", lambda path: looks.append(path) or look(path))
+    monkeypatch.setattr(TrialFolder, "alive", None)
+    assert fresh.publish(finished) == 0
+    assert looks == [ledger.folder(toy.trial().key).path / "commit.json"]
+
+
+def test_a_trial_begun_anew_is_not_drawn_twice(ledger: Ledger) -> None:
+    """Its folder was removed; the points come again, at another time, and are known."""
+    attempted(ledger)
+    study, uri = toy.study(toy.trial()), default_uri(ledger.root)
+    publish(ledger, study, uri)
+    for path in sorted(ledger.folder(toy.trial().key).path.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    for until in (4, None):
+        attempted(ledger, until=until)
+        assert publish(ledger, study, uri) == 1
+        (run,) = published(ledger)
+        assert len(points(ledger, run)) == 10
+    assert run.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "%3F", "why?", "no#1", "Größe", "a+b&c=d;e"])
+def test_an_address_names_its_file(tmp_path: Path, name: str) -> None:
+    """As SQLAlchemy reads it, and back."""
+    from sqlalchemy.engine import make_url
+
+    expected = tmp_path / name / "mlflow.db"
+    assert make_url(default_uri(tmp_path / name)).database == str(expected)
+    assert tracking.database(default_uri(tmp_path / name)) == expected
+    assert tracking.database("http://127.0.0.1:5000") is None
+    assert tracking.database("sqlite:///mlflow.db") == Path("mlflow.db")
+
+
+def test_results_of_any_name_have_their_database_and_artifacts_inside(tmp_path: Path) -> None:
+    """What a shell lets one type."""
+    ledger = Ledger(tmp_path / "100% of a#b, why?")
+    attempted(ledger)
+    publish(ledger, toy.study(toy.trial()), default_uri(ledger.root))
+    assert (ledger.root / "mlflow.db").is_file()
+    (run,) = published(ledger)
+    client(ledger).log_text(run.info.run_id, "text", "note.txt")
+    assert [path.read_text() for path in (ledger.root / "mlartifacts").rglob("note.txt")] == ["text"]
+    assert list(tmp_path.iterdir()) == [ledger.root]
+
+
+def test_the_forwarder_survives_and_says_how_its_last_publication_went(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is raised it tries again; a reason is said once, and at the end; 0 if all was published then."""
+    polls = iter([False, False, False, True, True])
+    monkeypatch.setattr(tracking, "_closed", lambda _: next(polls))
+    assert tracking.follow(ledger.root, "toys", default_uri(ledger.root)) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "study.json" in lines[-1]
+    attempted(ledger)
+    write_study(ledger.root, toy.study(toy.trial()))
+    assert tracking.follow(ledger.root, "toys", default_uri(ledger.root)) == 0
 
 
 def test_metrics_carry_their_unit() -> None:

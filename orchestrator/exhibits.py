@@ -1,0 +1,120 @@
+"""What is shown of a trial beside the ledger: its standing, parameters, tags and points, as plain data."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from orchestrator.ledger import Commit, TrialFolder
+from orchestrator.studies import RecordedArm, RecordedStudy
+
+UNITS = {"train_error": "percent", "test_error": "percent", "train_loss": "nats", "test_loss": "nats"}
+
+
+class Exhibit:
+    """One trial of a study, as the ledger holds it at the moment of the first question."""
+
+    def __init__(self, study: RecordedStudy, arm: RecordedArm, seed: int, key: str, folder: TrialFolder) -> None:
+        self.study, self.arm, self.seed, self.key, self.folder = study, arm, seed, key, folder
+        self.name = f"{arm.name}.s{seed}"
+
+    @cached_property
+    def standing(self) -> dict[str, Any]:
+        """As long as this is the same, there is nothing new to show."""
+        return {"iteration": self.iteration, "attempt": len(self._attempts), "status": self._status()}
+
+    @property
+    def iteration(self) -> int:
+        """Of the last commit; 0 before the first."""
+        return self._head.iteration if self._head else 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to show: a commit, or a failure before the first one."""
+        return self._head is not None or self.standing["status"] == "FAILED"
+
+    @property
+    def started(self) -> int | None:
+        return _milliseconds(self._about.get("created"))
+
+    @property
+    def ended(self) -> int | None:
+        """Time of the last commit, or of the failure if there is none."""
+        return int(self._head.time * 1000) if self._head else _milliseconds(self._last.get("ended"))
+
+    def points(self, after: int) -> Iterator[tuple[str, float, int, int]]:
+        """(metric, value, milliseconds, iteration) of every committed point after an iteration."""
+        if self._head is None:
+            return
+        curves, clock = (self.folder.records(stream, self._head) for stream in ("curves.jsonl", "clock.jsonl"))
+        for record, made in zip(curves, clock, strict=True):
+            if record["iteration"] > after:
+                for name, value in record.items():
+                    if name != "iteration":
+                        yield metric_name(name), float(value), int(made["time"] * 1000), record["iteration"]
+
+    def params(self) -> dict[str, str]:
+        arm = self.arm
+        params = {f"network.{k}": v for k, v in arm.network.items()} | {f"recipe.{k}": v for k, v in arm.recipe.items()}
+        params |= {"seed": self.seed, "parameters": arm.parameters, "multiply_adds": arm.multiply_adds}
+        return {name: str(value) for name, value in params.items()}
+
+    def tags(self) -> dict[str, str]:
+        """What may change from attempt to attempt."""
+        params, last, result = self._about.get("params", {}), self._last, (self._head and self._head.result) or {}
+        network, data, failed = params.get("network", {}), params.get("data", {}), self.standing["status"] == "FAILED"
+        tags: dict[str, Any] = {
+            f"study.{self.study.name}": "yes",
+            "depth": network.get("depth"),
+            "shortcut": network.get("shortcut"),
+            "family": "plain" if network.get("shortcut") == "none" else "resnet",
+            "data": data.get("name"),
+            "data.fingerprint": data.get("fingerprint"),
+            "attempts": len(self._attempts),
+            "iteration": self.iteration,
+            "train_seconds": self._head.seconds if self._head else 0.0,
+            "outcome": result.get("outcome", "failed" if failed else "running"),
+            "commit": last.get("commit"),
+            "dirty": last.get("dirty"),
+            "host": last.get("host"),
+        }
+        tags |= {f"hardware.{name}": value for name, value in last.get("hardware", {}).items()}
+        tags |= {f"version.{name}": value for name, value in last.get("versions", {}).items() if value}
+        if failed:
+            tags["reason"] = last.get("reason")
+        if weights := result.get("weights_sha256"):
+            tags["weights_sha256"] = weights
+        return {name: str(value)[:5000] for name, value in tags.items()}
+
+    def _status(self) -> str:
+        """MLflow's word for how a trial stands. Diverged is a result, so it is FINISHED; the tag `outcome` tells."""
+        if self._head is not None and self._head.result is not None:
+            return "FINISHED"
+        if self.folder.alive():
+            return "RUNNING"
+        return "FAILED" if self._last.get("cause") == "error" else "KILLED"
+
+    @cached_property
+    def _head(self) -> Commit | None:
+        return self.folder.head()
+
+    @cached_property
+    def _attempts(self) -> Sequence[Mapping[str, Any]]:
+        return self.folder.attempts()
+
+    @property
+    def _last(self) -> Mapping[str, Any]:
+        return self._attempts[-1] if self._attempts else {}
+
+    @cached_property
+    def _about(self) -> Mapping[str, Any]:
+        return self.folder.about() or {}
+
+
+def metric_name(metric: str) -> str:
+    """`train_error_percent`: names in MLflow carry their unit."""
+    return f"{metric}_{UNITS[metric]}" if metric in UNITS else metric
+
+
+def _milliseconds(moment: str | None) -> int | None:
+    return int(datetime.fromisoformat(moment).timestamp() * 1000) if moment else None

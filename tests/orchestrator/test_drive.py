@@ -1,0 +1,36 @@
+"""What a run says of MLflow at its end: nothing, or one line."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator import drive
+
+
+def said(results: Path, tracking: str) -> str:
+    """The console after a run of nothing."""
+    (results / "studies" / "toys").mkdir(parents=True)
+    console = Console(file=io.StringIO(), width=40)
+    with drive._forwarding(results, "toys", tracking, console):
+        pass
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_failed_publication_is_one_line_with_what_to_do(tmp_path: Path) -> None:
+    """The reason is the forwarder's own; here there is no such study."""
+    line = said(tmp_path, "http://127.0.0.1:9")
+    assert line.startswith("MLflow lags behind: [Errno 2] No such file")
+    assert f"`ablate publish toys --results {tmp_path} --tracking http://127.0.0.1:9`" in line
+    assert line.endswith(f"log: {tmp_path}/studies/toys/mlflow.log\n")
+    assert line.count("\n") == 1
+
+
+def test_a_forwarder_that_had_to_be_killed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No password is printed."""
+    monkeypatch.setattr(drive, "FORWARDER_SECONDS", 0)
+    line = said(tmp_path, "postgresql://me:secret@host/db")
+    assert "MLflow lags behind: its forwarder was not done after 0 s; the ledger has it all: `ablate publish" in line
+    assert "secret" not in line
