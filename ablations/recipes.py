@@ -87,7 +87,7 @@ DIGITS = Recipe(
     pad=0,
     normalisation="mean-std",
     record_every=5,
-    evaluate_every=15,
+    evaluate_every=30,
 )
 """A demonstration in seconds. At the paper's lr 0.1 so short a run shows nothing."""
 
