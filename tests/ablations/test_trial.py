@@ -224,6 +224,15 @@ def test_a_loss_that_is_not_finite_is_a_result(lr: float) -> None:
     assert all(np.isfinite(record["train_loss"]) for record in before)
 
 
+def test_a_last_update_that_breaks_the_network_is_divergence() -> None:
+    """The training loss was still a number, what it left behind is not: no error rate of that is a result."""
+    found = trained(params(lr=1e38, iterations=1))
+    (last,) = found.committed
+    assert np.isfinite(last["train_loss"])
+    assert not np.isfinite(last["test_loss"])
+    assert found.result == {"outcome": "diverged", "diverged_at": 1}
+
+
 def test_a_diverged_trial_is_read_back_as_diverged(tmp_path: Path) -> None:
     """The ledger keeps NaN and infinity as text, and gives them back as what they are."""
     ledger, asked = Ledger(tmp_path), a_trial(params(lr=1e30, momentum=0.99, iterations=400))
