@@ -45,7 +45,6 @@ class Training:
         self.lr = self._rate()
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr
-        self.module.train()
         with _autocast(self.recipe, self.device):
             logits = self.module(images)
         loss = F.cross_entropy(logits.float(), labels)
@@ -73,6 +72,7 @@ class Training:
             with _autocast(self.recipe, self.device):
                 logits = self.module(images)
             total += _sums(F.cross_entropy(logits.float(), labels, reduction="sum"), logits, labels)
+        self.module.train()
         loss, errors = _means(total)
         return {"test_loss": loss, "test_error": errors}
 
