@@ -5,6 +5,7 @@ ReLU. ReLU and sum overwrite the output of the batch normalisation before them, 
 a forward hook that keeps such an output must copy it.
 """
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 from torch import Tensor, nn
@@ -15,14 +16,14 @@ from models.layers import BuildingBlock
 from models.shortcuts import shortcut
 
 
-class Block(nn.Module):
+class Block(nn.Module, ABC):
     """y = relu(F(x) + shortcut(x)), eq. (1) and (2). Plain is the same without the sum: y = relu(F(x))."""
 
     shortcut: nn.Module | None
 
+    @abstractmethod
     def residual(self, x: Tensor) -> Tensor:
         """F(x): all layers of the block but its last ReLU."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.residual(x)

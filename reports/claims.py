@@ -65,21 +65,30 @@ def _check(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Finding:
     return replace(found, caveats=(*caveats(pool.deviations), *found.caveats), measured=pool.title)
 
 
-def _of_the_paper(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Verdict:
-    found = _check(claim, arms)
+def _verdict(found: Finding, **claim: str) -> Verdict:
+    """What a check found, beside the claim that it judges."""
     return Verdict(
-        id=claim.id,
-        text=claim.text,
-        source=claim.source,
         verdict=found.answer,
         statistic=found.statistic,
         numbers=found.numbers,
         n=found.n,
         reason=found.reason,
-        caveats=(*found.caveats, *_seeds(claim, arms, found)),
+        caveats=found.caveats,
+        arms=found.arms,
+        **claim,
+    )
+
+
+def _of_the_paper(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Verdict:
+    found = _check(claim, arms)
+    found = replace(found, caveats=(*found.caveats, *_seeds(claim, arms, found)))
+    return _verdict(
+        found,
+        id=claim.id,
+        text=claim.text,
+        source=claim.source,
         rule=claim.rule,
         paper_value=claim.paper_value,
-        arms=found.arms,
         measured=found.measured,
     )
 
@@ -94,34 +103,13 @@ def _own(claim: Mapping[str, str], arms: Sequence[MeasuredArm]) -> Verdict:
         found = (
             _over(pools(arms), lambda pool: decide(pool, sentence))[0] if arms else _undecided("the study has no arm")
         )
-    return Verdict(
-        id=claim["id"],
-        text=claim.get("text") or say,
-        source="this study",
-        verdict=found.answer,
-        statistic=found.statistic,
-        numbers=found.numbers,
-        n=found.n,
-        reason=found.reason,
-        caveats=found.caveats,
-        rule=f"{say}: {OWN_RULE}",
-        arms=found.arms,
-    )
+    text = claim.get("text") or say
+    return _verdict(found, id=claim["id"], text=text, source="this study", rule=f"{say}: {OWN_RULE}")
 
 
 def _unknown(claim: Mapping[str, str]) -> Verdict:
-    return Verdict(
-        id=claim["id"],
-        text=claim.get("text", ""),
-        source="",
-        verdict=Answer.UNDECIDED,
-        statistic="",
-        numbers={},
-        n=0,
-        reason="this version does not know a claim of this id",
-        caveats=(),
-        rule="",
-    )
+    found = _undecided("this version does not know a claim of this id")
+    return _verdict(found, id=claim["id"], text=claim.get("text", ""), source="", rule="")
 
 
 def judge(study: RecordedStudy, runs: Iterable[Run]) -> list[Verdict]:
