@@ -1,15 +1,13 @@
 """The building blocks of Fig. 5, plain or residual: (N, C, H, W) -> (N, C', H/s, W/s).
 
 Batch normalisation follows each convolution, and ReLU each batch normalisation; a residual sum comes before the last
-ReLU. ReLU and sum overwrite the output of the batch normalisation before them, which its backward pass does not need;
-a forward hook that keeps such an output must copy it.
+ReLU. Sum and ReLU are done by the batch normalisation before them, so that one kernel can do all three.
 """
 
 from abc import ABC, abstractmethod
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.convolution import BatchNorm, Convolution
 from models.layers import BuildingBlock
@@ -21,15 +19,21 @@ class Block(nn.Module, ABC):
 
     shortcut: nn.Module | None
 
+    @property
     @abstractmethod
+    def last_norm(self) -> BatchNorm:
+        """The batch normalisation that ends F."""
+
+    @abstractmethod
+    def inner(self, x: Tensor) -> Tensor:
+        """F(x) up to its last convolution, before `last_norm`."""
+
     def residual(self, x: Tensor) -> Tensor:
         """F(x): all layers of the block but its last ReLU."""
+        return self.last_norm(self.inner(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.residual(x)
-        if self.shortcut is not None:
-            y += self.shortcut(x)
-        return relu(y)
+        return self.last_norm(self.inner(x), None if self.shortcut is None else self.shortcut(x), rectify=True)
 
 
 class Basic(Block):
@@ -43,9 +47,12 @@ class Basic(Block):
         self.bn2 = BatchNorm(block.outputs)
         self.shortcut = shortcut(block)
 
-    def residual(self, x: Tensor) -> Tensor:
-        x = relu(self.bn1(self.conv1(x)))
-        return self.bn2(self.conv2(x))
+    @property
+    def last_norm(self) -> BatchNorm:
+        return self.bn2
+
+    def inner(self, x: Tensor) -> Tensor:
+        return self.conv2(self.bn1(self.conv1(x), rectify=True))
 
 
 class Bottleneck(Block):
@@ -65,12 +72,10 @@ class Bottleneck(Block):
         self.bn3 = BatchNorm(block.outputs)
         self.shortcut = shortcut(block)
 
-    def residual(self, x: Tensor) -> Tensor:
-        x = relu(self.bn1(self.conv1(x)))
-        x = relu(self.bn2(self.conv2(x)))
-        return self.bn3(self.conv3(x))
+    @property
+    def last_norm(self) -> BatchNorm:
+        return self.bn3
 
-
-def relu(x: Tensor) -> Tensor:
-    """max(x, 0), written over x."""
-    return functional.relu(x, inplace=True)
+    def inner(self, x: Tensor) -> Tensor:
+        x = self.bn1(self.conv1(x), rectify=True)
+        return self.conv3(self.bn2(self.conv2(x), rectify=True))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import Basic, Block, Bottleneck
-from models.convolution import BatchNorm, Convolution
+from models.convolution import Convolution, RectifiedBatchNorm
 from models.layers import BuildingBlock, building_blocks
 from models.spec import Network
 
@@ -32,8 +32,7 @@ def build(network: Network) -> nn.Sequential:
         modules["conv1"] = Convolution(network.channels, network.width, 7, stride=2)
     else:
         modules["conv1"] = Convolution(network.channels, network.width, 3)
-    modules["bn1"] = BatchNorm(network.width)
-    modules["relu"] = nn.ReLU(inplace=True)
+    modules["bn1"] = RectifiedBatchNorm(network.width)
     if network.layout == "imagenet":
         modules["pool1"] = nn.MaxPool2d(3, stride=2, padding=1)
     outputs = network.width
