@@ -5,6 +5,7 @@ ReLU. Sum and ReLU are done by the batch normalisation before them, so that one 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ class Block(nn.Module, ABC):
     """y = relu(F(x) + shortcut(x)), eq. (1) and (2). Plain is the same without the sum: y = relu(F(x))."""
 
     shortcut: nn.Module | None
+    fork: Callable[[Tensor], tuple[Tensor, Tensor]] = staticmethod(lambda x: (x, x))
+    """x for F and x for the shortcut; a kernel may take its place, which sums their two gradients faster."""
 
     @property
     @abstractmethod
@@ -33,7 +36,10 @@ class Block(nn.Module, ABC):
         return self.last_norm(self.inner(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last_norm(self.inner(x), None if self.shortcut is None else self.shortcut(x), rectify=True)
+        if self.shortcut is None:
+            return self.last_norm(self.inner(x), rectify=True)
+        x, beside = self.fork(x)
+        return self.last_norm(self.inner(x), self.shortcut(beside), rectify=True)
 
 
 class Basic(Block):

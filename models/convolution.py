@@ -1,9 +1,12 @@
 """A convolution and the batch normalisation that follows each ("right after each convolution", sec. 3.4)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +24,24 @@ class Convolution(nn.Conv2d):
         nn.init.constant_(self.weight, math.nan)
 
 
+_averages_held: ContextVar[bool] = ContextVar("averages_held", default=False)
+
+
+@contextmanager
+def averages_held() -> Iterator[None]:
+    """Passes in training mode that leave no trace in moving averages: to look, or to compute activations again."""
+    before = _averages_held.set(True)
+    try:
+        yield
+    finally:
+        _averages_held.reset(before)
+
+
+FusedBatchNorm = Callable[["BatchNorm", Tensor, Tensor | None, bool, bool], Tensor | None]
+"""Given the layer, its input, what is added, whether ReLU follows, and whether the moving averages do; None for images
+that it is not made for."""
+
+
 class BatchNorm(nn.BatchNorm2d):
     """gamma (x - mean) / sqrt(var + eps) + beta, over (N, H, W), without torch's counter of batches.
 
@@ -31,7 +52,10 @@ class BatchNorm(nn.BatchNorm2d):
     and one kernel that does all three reads and writes half as much. `fused` is such a kernel, where there is one.
     """
 
-    fused: Callable[["BatchNorm", Tensor, Tensor | None, bool], Tensor] | None = None
+    fused: "FusedBatchNorm | None" = None
+    replica: int | None = None
+    """Images over which statistics are taken in training; None: the batch. As when a batch is split over several GPUs,
+    the moving averages follow the first of its shares."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
@@ -40,9 +64,24 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor, plus: Tensor | None = None, *, rectify: bool = False) -> Tensor:  # noqa: A002 - torch's name
         """relu(BN(input) + plus), either left out where it is not asked for; all (N, C, H, W)."""
         assert self.momentum is not None, "a cumulative average needs the counter; set momentum to 1 / batches so far"
-        if self.fused is not None and self.training:
-            return self.fused(self, input, plus, rectify)
-        y = super().forward(input)
+        follow = self.training and not _averages_held.get()
+        if not self.training or self.replica is None:
+            return self._over(input, plus, rectify, follow)
+        shares = input.split(self.replica)
+        beside = [None] * len(shares) if plus is None else plus.split(self.replica)
+        over = [
+            self._over(share, added, rectify, follow and at == 0)
+            for at, (share, added) in enumerate(zip(shares, beside, strict=True))
+        ]
+        return torch.cat(over)
+
+    def _over(self, x: Tensor, plus: Tensor | None, rectify: bool, follow: bool) -> Tensor:
+        """`forward` over images that share their statistics; with `follow`, the moving averages take them up."""
+        if self.fused is not None and (y := self.fused(self, x, plus, rectify, follow)) is not None:
+            return y
+        kept = (self.running_mean, self.running_var) if follow or not self.training else (None, None)
+        assert self.momentum is not None
+        y = functional.batch_norm(x, *kept, self.weight, self.bias, self.training, self.momentum, self.eps)
         if plus is not None:
             y += plus
         return functional.relu(y, inplace=True) if rectify else y

@@ -1,0 +1,73 @@
+"""C compiled for this very processor when it is first needed, and kept: seconds once, nothing after."""
+
+import ctypes
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
+MOST_SECONDS = 120
+
+
+class NoCompilerError(Exception):
+    """No C compiler is here, or it cannot compile for this machine. One line."""
+
+
+def cache() -> Path:
+    """Folder of what was compiled: `ABLATE_CACHE`, or `~/.cache/ablate`."""
+    return Path(os.environ.get("ABLATE_CACHE") or Path.home() / ".cache" / "ablate")
+
+
+@lru_cache(maxsize=8)
+def library(source: Path, *defines: str) -> ctypes.CDLL:
+    """The compiled source. Raises NoCompilerError where it cannot be had."""
+    for compiler in COMPILERS:
+        version = _version(compiler)
+        if version is not None:
+            return ctypes.CDLL(str(_compiled(source, (compiler, *FLAGS, *(f"-D{each}" for each in defines)), version)))
+    raise NoCompilerError(f"none of {', '.join(COMPILERS)} is on the PATH; install a C compiler, as gcc")
+
+
+def _version(compiler: str) -> str | None:
+    try:
+        return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _compiled(source: Path, command: Sequence[str], version: str) -> Path:
+    """The library for this source, compiler and processor: from the cache, or compiled into it in one atomic step."""
+    about = [source.read_bytes(), *(part.encode() for part in (*command, version, _processor()))]
+    path = cache() / f"{source.stem}-{hashlib.sha256(b'|'.join(about)).hexdigest()[:16]}.so"
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".compile-") as folder:
+            fresh = Path(folder) / path.name
+            subprocess.run(
+                [*command, str(source), "-o", str(fresh)],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=MOST_SECONDS,
+            )
+            fresh.replace(path)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        raise NoCompilerError(f"{source.name} cannot be compiled ({' '.join(said.split())[-300:]})") from error
+    return path
+
+
+def _processor() -> str:
+    """What the processor can do: a shared home folder may serve machines that differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return os.uname().machine
+    return next((line for line in lines if line.startswith(("flags", "Features"))), os.uname().machine)
