@@ -81,7 +81,9 @@ def test_the_module_is_what_the_description_says(
     network: Network, row: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Watched while shapes run through it, the module has the described layers in order, and the golden counts."""
-    monkeypatch.setattr(BatchNorm, "forward", lambda self, x, *_, **__: x)  # keeps every shape, and is slow without data
+    monkeypatch.setattr(
+        BatchNorm, "forward", lambda self, x, *_, **__: x
+    )  # keeps every shape, and is slow without data
     with torch.device("meta"):
         module = build(network).eval()
         image = torch.empty(1, network.channels, network.size, network.size)
