@@ -148,7 +148,7 @@ def run(
 
     loaded = _load(study, overrides, seeds)
     on = _device(device)
-    _refuse_tf32(loaded, on)
+    _refuse_without_gpu(loaded, on)
     trials = _trials(loaded, on)
     results, console = results.resolve(), _stderr()
     planned = make_plan(trials, Ledger(results))
@@ -387,10 +387,10 @@ def _trials(study: "Study", device: str) -> "list[Trial]":
     return trials(study, gpus=1.0 if device == "cuda" else 0.0)
 
 
-def _refuse_tf32(study: "Study", device: str) -> None:
-    arms = [arm.name for arm in study.arms if arm.recipe.precision == "tf32"]
-    if arms and device == "cpu":
-        raise StudyError(f"precision tf32 of {arms[0]} needs a GPU; on the CPU use fp32 or bf16")
+def _refuse_without_gpu(study: "Study", device: str) -> None:
+    for arm in study.arms:
+        if device == "cpu" and arm.recipe.needs_gpu:
+            raise StudyError(f"{arm.name}: {arm.recipe.needs_gpu}")
 
 
 def _exit_if_damaged(planned: "Plan") -> None:

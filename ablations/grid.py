@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ablations.data.sets import SETS
 from ablations.reader import Document, Path, StudyError
 from ablations.recipes import RECIPES
-from ablations.shape import Fields, StudyFile, flat_recipe
+from ablations.shape import MULTIPLIER, Fields, StudyFile, flat_recipe
 from models.spec import Network
 
 MOST_TRIALS = 10_000
@@ -51,6 +51,8 @@ class Cell:
         data = SETS[self.get("data")] if "data" in self.settings else None
         if field == "recipe":
             return data and data.recipe
+        if field == f"recipe.{MULTIPLIER}":
+            return 1
         if field.startswith("recipe."):
             recipe = self.get("recipe")
             return recipe and getattr(RECIPES[recipe], field.removeprefix("recipe."))

@@ -14,7 +14,7 @@ from ablations.data.sets import SETS
 from ablations.recipes import Recipe
 from models.spec import Network
 
-SEMANTICS = 1
+SEMANTICS = 2
 """Version of what training does with these parameters. Raise it when a change in code changes results."""
 
 
@@ -22,7 +22,7 @@ def params(network: Network, recipe: Recipe, seed: int) -> dict[str, Any]:
     """Everything that a trial needs to run, as JSON."""
     return {
         "network": asdict(network),
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()},
         "data": {"name": network.data, "fingerprint": SETS[network.data].fingerprint},
         "seed": seed,
         "semantics": SEMANTICS,
@@ -31,8 +31,7 @@ def params(network: Network, recipe: Recipe, seed: int) -> dict[str, Any]:
 
 def from_params(params: Mapping[str, Any]) -> tuple[Network, Recipe, int]:
     """The network, recipe and seed of a trial; a field that is not among the parameters is at its default."""
-    recipe = Recipe.model_validate_json(json.dumps(params["recipe"]))
-    return Network(**params["network"]), recipe, params["seed"]
+    return Network(**params["network"]), Recipe(**params["recipe"]), params["seed"]
 
 
 def key(params: Mapping[str, Any]) -> str:
@@ -40,7 +39,7 @@ def key(params: Mapping[str, Any]) -> str:
     network, recipe, seed = from_params(params)
     work = {
         "network": _departures(network),
-        "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
+        "recipe": _departures(recipe),
         "data": dict(params["data"]),
         "seed": seed,
         "semantics": params["semantics"],
@@ -49,8 +48,8 @@ def key(params: Mapping[str, Any]) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def _departures(network: Network) -> dict[str, Any]:
-    given = {field.name: (getattr(network, field.name), field.default) for field in fields(network)}
+def _departures(of: Network | Recipe) -> dict[str, Any]:
+    given = {field.name: (getattr(of, field.name), field.default) for field in fields(of)}
     return {name: value for name, (value, default) in given.items() if value != default}
 
 

@@ -1,66 +1,148 @@
-"""Every value that shapes training and testing, and the recipes that have a name."""
+"""Every value that shapes training and testing, and the recipes that have a name. Standard library alone."""
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from ablations.bounds import Bounds, Check, Entries, check
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
+Positive = Annotated[float, Bounds(above=0)]
+Count = Annotated[int, Bounds(at_least=1, at_most=10**9)]
+Images = Annotated[int, Bounds(at_least=0, at_most=10**9)]
+"""A number of images; 0: none."""
+Inside = Annotated[float, Bounds(above=0, below=1)]
+Rate = Annotated[float, Bounds(at_least=0, below=1)]
 
 
-class Recipe(BaseModel):
-    """The defaults are the paper's CIFAR-10 training (sec. 4.2); other recipes say where they differ."""
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The defaults are the paper's CIFAR-10 training (sec. 4.2); other recipes say where they differ.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Raises ValueError, whose first word is the field, for a value that is of another type, out of bounds, or at odds
+    with another. Whole numbers are taken for floats and lists for tuples, as JSON has them.
+    """
 
     iterations: Count = 64_000
     """SGD updates (sec. 4.2: 64k)."""
     batch: Count = 128
     """Images per SGD update."""
     lr: Positive = 0.1
-    drops: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(max_length=16)] = (0.5, 0.75)
+    schedule: Literal["iterations", "plateau"] = "iterations"
+    """`iterations`: the learning rate drops where `drops` says. `plateau`: it drops when the validation error has not
+    got lower for `patience` evaluations (sec. 3.4: "divided by 10 when the error plateaus")."""
+    drops: Annotated[tuple[Inside, ...], Entries(most=16)] = (0.5, 0.75)
     """Where the learning rate drops, as shares of `iterations` (sec. 4.2: at 32k and 48k of 64k)."""
-    drop_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    drop_factor: Inside = 0.1
+    """What the learning rate is multiplied by at each drop."""
+    patience: Count = 10
+    """Evaluations without a lower validation error before a drop; under `plateau` alone."""
     warmup_lr: Positive = 0.01
     """Learning rate until the training error is below `warmup_until_error` (sec. 4.2, 110 layers)."""
-    warmup_until_error: Annotated[float, Field(gt=0, lt=100)] = 80.0
+    warmup_until_error: Annotated[float, Bounds(above=0, below=100)] = 80.0
     """Percent, over the last 100 iterations."""
+    warmup_iterations: Count | None = None
+    """A warm-up of so many iterations, whatever the training error; null: until the error is low enough."""
     warmup_from_depth: Count | None = 110
     """Networks of at least this many layers warm up; null: none does."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    momentum: Rate = 0.9
+    nesterov: bool = False
+    """Nesterov's momentum; the paper's is the plain one."""
+    weight_decay: Annotated[float, Bounds(at_least=0)] = 1e-4
     weight_decay_scope: Literal["weights", "all"] = "weights"
     """`weights`: convolutions and the classifier's weight, as the authors seem to have done; `all`: biases and batch
     normalisation too. The paper does not say."""
+    dropout: Rate = 0.0
+    """Share of a block's activations that are dropped in training; the paper uses none (sec. 3.4)."""
+    stochastic_depth: Rate = 0.0
+    """Probability that the last block is left out of an update, rising linearly from 0 before the first (Huang et al.
+    2016); residual networks only."""
+    bn_batch: Count | None = None
+    """Images over which batch normalisation takes its statistics in training: one replica's share of the batch (128 on
+    two GPUs, 256 on eight); null: the whole batch. It divides `batch`. The paper does not say."""
+    held_out: Images = 0
+    """Training images kept out of training, on which the validation error is measured (sec. 4.2: 45k/5k split)."""
     augmentation: Literal["pad-crop-flip", "scale-crop-flip-colour", "none"] = "pad-crop-flip"
     """`pad-crop-flip`: zero pad, random crop, random mirror (sec. 4.2). `scale-crop-flip-colour`: sec. 3.4."""
-    pad: Annotated[int, Field(ge=0, le=64)] = 4
+    pad: Annotated[int, Bounds(at_least=0, at_most=64)] = 4
     """Pixels on each side, zero after mean subtraction."""
     normalisation: Literal["pixel-mean", "mean-std"] = "pixel-mean"
     """`pixel-mean`: subtract the training set's mean image, no division (sec. 4.2). `mean-std`: one mean and one
     standard deviation for all pixels."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Arithmetic of convolutions and the classifier; `bf16` is autocast with fp32 weights."""
+    deterministic: bool = True
+    """On a GPU, only algorithms that give the same bits each time, so that a resumed attempt repeats a killed one's;
+    the CPU's always do."""
+    compiled: bool = False
+    """On a GPU, kernels fused by torch.compile; they round otherwise than PyTorch's own."""
     record_every: Count = 200
     """Iterations between points of the training curves; each is a mean since the point before."""
     evaluate_every: Count = 400
     """Iterations between test evaluations; the last iteration is always evaluated."""
+    clean_every: Count | None = None
+    """Iterations between evaluations on the training images without augmentation, a multiple of `evaluate_every`; null:
+    at the end alone."""
+    precise_bn: Images = 0
+    """Training images over which batch normalisation's statistics are computed anew for a second test evaluation,
+    beside the one with moving averages; 0: no second one."""
+    probe_at: Annotated[tuple[Annotated[float, Bounds(at_least=0, at_most=1)], ...], Entries(most=32)] = ()
+    """When the probes look into the network, as rising shares of `iterations`: 0 is the initialisation, 1 the end."""
+    probe_batches: Count = 50
+    """Batches over which a probe averages gradients."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Recipe":
-        if list(self.drops) != sorted(set(self.drops)):
-            raise ValueError(f"drops must rise strictly, as [0.5, 0.75], not {list(self.drops)}")
-        if self.evaluate_every % self.record_every:
-            raise ValueError(
-                f"evaluate_every must be a multiple of record_every ({self.record_every}), not {self.evaluate_every}"
-            )
-        return self
+    def __post_init__(self) -> None:
+        for name, checked in _checks().items():
+            try:
+                object.__setattr__(self, name, checked(getattr(self, name)))
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from None
+        for problem in self._problems():
+            raise ValueError(problem)
 
     @property
     def drop_iterations(self) -> tuple[int, ...]:
         """The SGD update before which each drop takes effect."""
         return tuple(round(share * self.iterations) for share in self.drops)
+
+    @property
+    def needs_gpu(self) -> str | None:
+        """The value that no CPU can compute, and what to do about it; None where there is none."""
+        if self.precision == "tf32":
+            return "precision tf32 needs a GPU; on the CPU use fp32 or bf16"
+        return "compiled true needs a GPU; on the CPU leave it out" if self.compiled else None
+
+    def _problems(self) -> Iterator[str]:
+        """Values that are at odds with each other."""
+        if not _rises(self.drops):
+            yield f"drops must rise strictly, as [0.5, 0.75], not {list(self.drops)}"
+        if not _rises(self.probe_at):
+            yield f"probe_at must rise strictly, as [0, 0.5, 1], not {list(self.probe_at)}"
+        if self.evaluate_every % self.record_every:
+            yield f"evaluate_every must be a multiple of record_every ({self.record_every}), not {self.evaluate_every}"
+        if self.clean_every and self.clean_every % self.evaluate_every:
+            yield f"clean_every must be a multiple of evaluate_every ({self.evaluate_every}), not {self.clean_every}"
+        if self.bn_batch and self.batch % self.bn_batch:
+            yield f"bn_batch must divide batch ({self.batch}), not {self.bn_batch}; give its share on one replica"
+        if self.schedule == "plateau" and not self.held_out:
+            yield "schedule plateau watches the validation error, and held_out is 0; give held_out too, as 5000"
+
+
+@cache
+def _checks() -> Mapping[str, Check]:
+    """The check of each field, in their order."""
+    return {name: check(hint) for name, hint in hints().items()}
+
+
+@cache
+def hints() -> Mapping[str, Any]:
+    """Each field's type with its bounds."""
+    return get_type_hints(Recipe, include_extras=True)
+
+
+def _rises(shares: tuple[float, ...]) -> bool:
+    return all(first < second for first, second in pairwise(shares))
 
 
 CIFAR = Recipe()

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Callable, Collection, Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -19,9 +19,11 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from ablations.bounds import Bounds, Entries
 from ablations.data.sets import SETS
+from ablations.nearest import nearest
 from ablations.reader import Document, StudyError, shown
-from ablations.recipes import RECIPES, Recipe
+from ablations.recipes import RECIPES, hints
 from models.spec import Network
 
 MOST_SEEDS = 1000
@@ -37,13 +39,6 @@ REPORT_FIGURES: tuple[str, ...] = get_args(Figure)
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 PAPER_CLAIM = r"[A-Z]{2,3}-\d\d"
 _CLAIM = rf"^({PAPER_CLAIM}|[a-z0-9-]+)$"
-
-
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'depth'?`, or nothing where no allowed word is near."""
-    by_lower = {each.lower(): each for each in allowed}
-    found = get_close_matches(word.lower()[:100], by_lower, n=1)
-    return f"; did you mean '{by_lower[found[0]]}'?" if found else ""
 
 
 def choice(given: object, allowed: Collection[str]) -> str:
@@ -69,15 +64,38 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+MULTIPLIER = "schedule_multiplier"
+"""What a study file may say of a recipe beside its own fields: `iterations` times so many. Drops are shares of the
+iterations, so they scale with them (sec. 4.1, footnote 3: "3x" iterations)."""
+_RECIPE_VALUES: Mapping[str, Any] = {**hints(), MULTIPLIER: Annotated[int, Bounds(at_least=1, at_most=100)]}
+RECIPE_FIELDS = tuple(_RECIPE_VALUES)
+"""Names of the values of a recipe, as a study file may give them."""
+
+
 def _recipe_fields(prefix: str) -> dict[str, Any]:
     """Each value of a recipe as a field that may be left out, under the name that a study file gives it."""
     return {
-        f"value_{name}": (
-            Annotated[field.annotation, Field(), *field.metadata],
-            Field(default=None, alias=prefix + name),
-        )
-        for name, field in Recipe.model_fields.items()
+        f"value_{name}": (_as_pydantic_has_it(hint), Field(default=None, alias=prefix + name))
+        for name, hint in _RECIPE_VALUES.items()
     }
+
+
+def _as_pydantic_has_it(hint: Any) -> Any:
+    """A type whose bounds are ours as one whose bounds are pydantic's."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return Annotated[_as_pydantic_has_it(arguments[0]), *map(_limit, arguments[1:])]
+    if origin is tuple:
+        return tuple[_as_pydantic_has_it(arguments[0]), ...]
+    if origin in (Union, UnionType):
+        return _as_pydantic_has_it(next(each for each in arguments if each is not NoneType)) | None
+    return hint
+
+
+def _limit(of: Bounds | Entries) -> Any:
+    if isinstance(of, Entries):
+        return Field(max_length=of.most)
+    return Field(ge=of.at_least, gt=of.above, le=of.at_most, lt=of.below)
 
 
 def _network_fields() -> dict[str, Any]:
@@ -271,6 +289,7 @@ def _path(problem: ErrorDetails) -> tuple[str | int, ...]:
 
 
 _EXPECTED = {
+    "bool_type": "true or false",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -379,19 +398,17 @@ def _keys(outer: tuple[str | int, ...]) -> tuple[str, ...]:
     if not outer:
         return tuple(StudyFile.model_fields)
     if "recipe" in outer[:1] + outer[2:]:
-        return ("name", *Recipe.model_fields)
+        return ("name", *RECIPE_FIELDS)
     named = {"claims": tuple(Claim.model_fields), "report": tuple(Report.model_fields)}
     return named.get(str(outer[0]), FIELDS)
 
 
 def _bounds_of(problem: ErrorDetails) -> str:
     name = [part for part in problem["loc"] if isinstance(part, str)][-1].removeprefix("recipe.")
-    field = Recipe.model_fields.get(name) or Fields.model_fields[name]
-    bounds = _bounds(field)
-    if {"ge", "le"} <= bounds.keys():
-        return f"{bounds['ge']:,} to {bounds['le']:,}"
-    low = f"above {bounds['gt']}" if "gt" in bounds else f"at least {bounds['ge']}"
-    return f"{low} and below {bounds['lt']}" if "lt" in bounds else low
+    bounds = _bounds(Fields.model_fields[f"value_{name}" if name in RECIPE_FIELDS else name])
+    return Bounds(
+        at_least=bounds.get("ge"), above=bounds.get("gt"), at_most=bounds.get("le"), below=bounds.get("lt")
+    ).words
 
 
 def _bounds(part: Any) -> dict[str, Any]:

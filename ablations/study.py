@@ -6,29 +6,29 @@ It is given by the name of one that ships or by the path of a YAML file, and is 
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from dataclasses import fields as fields_of
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ablations import reader
 from ablations.data.sets import SETS
 from ablations.grid import Cell, Setting, cells
+from ablations.nearest import nearest
 from ablations.reader import Document, StudyError, shown
 from ablations.recipes import RECIPES, Recipe
 from ablations.shape import (
     FIELDS,
     MOST_SEEDS,
+    MULTIPLIER,
     NETWORK_FIELDS,
     REPORT_FIGURES,
     REPORT_TABLES,
     Claim,
     Report,
     fields,
-    nearest,
     schema,
     study_file,
 )
@@ -227,17 +227,19 @@ def _network(cell: Cell) -> Network:
 
 def _recipe(cell: Cell) -> Recipe:
     given = {name: setting for name, setting in cell.settings.items() if name.startswith("recipe.")}
-    values = tuple((name.removeprefix("recipe."), setting.value) for name, setting in given.items())
+    values = {name.removeprefix("recipe."): setting.value for name, setting in given.items()}
+    if MULTIPLIER in values:  # equal work has an equal key, however its length is written
+        values["iterations"] = values.pop(MULTIPLIER) * cell.get("recipe.iterations")
     try:
-        return _built_recipe(cell.get("recipe"), values)
-    except ValidationError as error:
-        message = str(error.errors()[0].get("ctx", {})["error"])
+        return _built_recipe(cell.get("recipe"), tuple(values.items()))
+    except ValueError as error:
+        message = str(error)
         raise StudyError(f"{cell.where_of(f'recipe.{message.split()[0]}', *given)}: {message}") from None
 
 
 @lru_cache(maxsize=1024)
 def _built_recipe(name: str, values: tuple[tuple[str, Any], ...]) -> Recipe:
-    return Recipe(**{**RECIPES[name].model_dump(), **dict(values)})
+    return replace(RECIPES[name], **dict(values))
 
 
 def _check_together(arm: Arm, cell: Cell) -> None:
@@ -247,6 +249,24 @@ def _check_together(arm: Arm, cell: Cell) -> None:
         raise StudyError(
             f"{cell.where_of('recipe.batch', 'recipe', 'data')}: a batch of {arm.recipe.batch:,} is larger than"
             f" the {data.train_images:,} training images of {data.name}; give at most these"
+        )
+    used = arm.recipe.held_out + arm.recipe.batch
+    if used > data.train_images:
+        raise StudyError(
+            f"{cell.where_of('recipe.held_out', 'recipe', 'data')}: held_out {arm.recipe.held_out:,} leaves fewer than"
+            f" a batch of {arm.recipe.batch:,} of the {data.train_images:,} training images of {data.name};"
+            f" give at most {data.train_images - arm.recipe.batch:,}"
+        )
+    if arm.recipe.precise_bn > data.train_images - arm.recipe.held_out:
+        raise StudyError(
+            f"{cell.where_of('recipe.precise_bn', 'recipe', 'data')}: precise_bn {arm.recipe.precise_bn:,} is more"
+            f" than the training images of {data.name}; give at most {data.train_images - arm.recipe.held_out:,}"
+        )
+    if arm.recipe.stochastic_depth and arm.network.shortcut == "none":
+        raise StudyError(
+            f"{cell.where_of('recipe.stochastic_depth', 'recipe', 'shortcut')}: stochastic_depth"
+            f" {arm.recipe.stochastic_depth} leaves blocks out, and {arm.network.name} has no shortcuts around them;"
+            " remove it there, or give a shortcut"
         )
     if arm.recipe.augmentation == "scale-crop-flip-colour" and data.layout != "imagenet":
         raise StudyError(
@@ -283,12 +303,12 @@ def _named(arms: Sequence[Arm], recipes: Sequence[str]) -> tuple[Arm, ...]:
 
 def _suffixes(recipes: Sequence[Recipe], names: Sequence[str]) -> list[str]:
     """`+lr=0.03` for each recipe: the values that are not the same in all, or the recipe's name and its departures."""
-    all_values = [recipe.model_dump() for recipe in recipes]
-    differing = [name for name in Recipe.model_fields if len({values[name] for values in all_values}) > 1]
+    all_values = [asdict(recipe) for recipe in recipes]
+    differing = [each.name for each in fields_of(Recipe) if len({values[each.name] for values in all_values}) > 1]
     several = len(set(names)) > 1
     found = []
     for values, name in zip(all_values, names, strict=True):
-        bases = RECIPES[name].model_dump() if several else {}
+        bases = asdict(RECIPES[name]) if several else {}
         parts = [f"{each}={_written(values[each])}" for each in differing if values[each] != bases.get(each, ...)]
         found.append(_short("".join(f"+{part}" for part in ([name] if several else []) + parts)))
     return found

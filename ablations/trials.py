@@ -20,10 +20,12 @@ from orchestrator.worker import Setting
 
 _PAPER = {"cifar": ("cifar10", CIFAR), "imagenet": ("imagenet", IMAGENET)}
 """The paper's data set and recipe for each layout."""
-_MEASUREMENT = ("record_every", "evaluate_every")
-"""How often is measured; the paper does not say, and training does not change with it."""
-_NOT_IN_PAPER = ("weight_decay_scope",)
-_WARMUP = ("warmup_lr", "warmup_until_error", "warmup_from_depth")
+_MEASUREMENT = ("record_every", "evaluate_every", "clean_every", "precise_bn", "probe_at", "probe_batches")
+"""What is measured, and how often; the paper does not say, and training does not change with it."""
+_EXECUTION = ("deterministic", "compiled")
+"""How the same arithmetic is done: it rounds otherwise, as any other machine does."""
+_NOT_IN_PAPER = ("weight_decay_scope", "bn_batch", "held_out", "patience")
+_WARMUP = ("warmup_lr", "warmup_until_error", "warmup_iterations", "warmup_from_depth")
 
 
 THREADS = 1
@@ -69,8 +71,9 @@ def deviations(network: Network, recipe: Recipe) -> list[str]:
     data, paper = _PAPER[network.layout]
     found = [] if SETS[network.data].paper else [f"data {network.data} (paper {data})"]
     found += _network_deviations(network)
-    for name, value in recipe.model_dump().items():
-        if name not in (*_MEASUREMENT, *_WARMUP, *_idle(recipe)) and value != getattr(paper, name):
+    unsaid = (*_MEASUREMENT, *_EXECUTION, *_WARMUP, *_idle(recipe, paper))
+    for name, value in asdict(recipe).items():
+        if name not in unsaid and value != getattr(paper, name):
             expected = "does not say" if name in _NOT_IN_PAPER else _written(getattr(paper, name))
             found.append(f"{name} {_written(value)} (paper {expected})")
     return found + _warmup_deviations(network, recipe, paper)
@@ -107,11 +110,11 @@ def _cost(network: Network) -> dict[str, int]:
 
 
 def _recorded_arm(arm: Arm) -> RecordedArm:
-    cost = _cost(arm.network)
+    cost, params = _cost(arm.network), keys.params(arm.network, arm.recipe, 0)
     return RecordedArm(
         name=arm.name,
-        network=asdict(arm.network),
-        recipe=arm.recipe.model_dump(mode="json"),
+        network=params["network"],
+        recipe=params["recipe"],
         deviations=deviations(arm.network, arm.recipe),
         parameters=cost["parameters"],
         multiply_adds=cost["multiply_adds"],
@@ -135,9 +138,13 @@ def _network_deviations(network: Network) -> list[str]:
     return found
 
 
-def _idle(recipe: Recipe) -> tuple[str, ...]:
-    """Fields that change nothing under this recipe."""
-    return () if recipe.augmentation == "pad-crop-flip" else ("pad",)
+def _idle(recipe: Recipe, paper: Recipe) -> tuple[str, ...]:
+    """Fields that change nothing under this recipe, or are but another reading of the paper's words."""
+    idle = () if recipe.augmentation == "pad-crop-flip" else ("pad",)
+    if recipe.schedule == "iterations":
+        return (*idle, "patience")
+    # Sec. 3.4 drops "when the error plateaus"; the named recipe has the places where Figure 4 shows that it did.
+    return (*idle, "drops", "schedule") if paper is IMAGENET else (*idle, "drops")
 
 
 def _warmup_deviations(network: Network, recipe: Recipe, paper: Recipe) -> list[str]:
@@ -148,9 +155,10 @@ def _warmup_deviations(network: Network, recipe: Recipe, paper: Recipe) -> list[
         )
     if not warms:
         return []
+    until = "warmup_until_error" if recipe.warmup_iterations is None else "warmup_iterations"
     return [
         f"{name} {_written(getattr(recipe, name))} (paper {_written(getattr(paper, name))})"
-        for name in ("warmup_lr", "warmup_until_error")
+        for name in ("warmup_lr", until)
         if getattr(recipe, name) != getattr(paper, name)
     ]
 
@@ -160,4 +168,7 @@ def _warms_up(network: Network, recipe: Recipe) -> bool:
 
 
 def _written(value: Any) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+    """A value as a study file has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(list(value) if isinstance(value, tuple) else value)

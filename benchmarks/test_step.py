@@ -8,6 +8,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def straightforward(network: Network, data: Images) -> Callable[[], None]:
 
 
 def ours(network: Network, data: Images, precision: str) -> Training:
-    recipe = CIFAR.model_copy(update={"precision": precision})
+    recipe = replace(CIFAR, precision=precision)
     return Training(network, recipe, Feed(data, recipe, 0, CPU), 0, CPU)
 
 

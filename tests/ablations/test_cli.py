@@ -288,11 +288,18 @@ def test_nobody_listens(ablate: Ablate, place: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_tf32_on_a_cpu_is_refused(tmp_path: Path) -> None:
-    """It would be fp32 under the key of tf32."""
-    done = call(tmp_path, "run", "digits-depth", "--device", "cpu", "--set", "recipe.precision=tf32")
-    assert done.returncode == 2
-    assert "needs a GPU; on the CPU use fp32 or bf16" in done.stderr
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("precision=tf32", "precision tf32 needs a GPU; on the CPU use fp32 or bf16"),
+        ("compiled=true", "compiled true needs a GPU; on the CPU leave it out"),
+    ],
+)
+def test_what_needs_a_gpu_is_refused_on_a_cpu(tmp_path: Path, value: str, said: str) -> None:
+    """It would be fp32, or not compiled, under the key of another."""
+    done = call(tmp_path, "run", "digits-depth", "--device", "cpu", "--set", f"recipe.{value}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: digits-plain-20: {said}\n"
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])

@@ -1,6 +1,7 @@
 """Batches: a function of seed and iteration, with the paper's augmentation to the bit."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def images(count: int = 37, size: int = 6, channels: int = 3, test: int = 11) ->
 
 def recipe(**values: Any) -> Recipe:
     """The paper's, but for these values."""
-    return Recipe(**{**CIFAR.model_dump(), "batch": 10, **values})
+    return replace(CIFAR, **{"batch": 10, **values})
 
 
 def feed(of: Images | None = None, seed: int = 0, **values: Any) -> Feed:

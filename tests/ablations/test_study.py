@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,59 @@ BAD: list[tuple[str, int, str]] = [
         "recipe.augmentation: augmentation scale-crop",
     ),
     (HEAD + GRID + "recipe: {warmup_from_depth: 0}\n", 5, "must be 1 to"),
+    (HEAD + GRID + "recipe:\n  nesterov: 1\n", 6, "recipe.nesterov: expected true or false, got 1"),
+    (HEAD + GRID + "recipe: {compiled: yes}\n", 5, "recipe.compiled: expected true or false, got 'yes'"),
+    (HEAD + GRID + "recipe: {schedule: plato}\n", 5, "is not one of iterations, plateau; did you mean 'plateau'?"),
+    (
+        HEAD + GRID + "recipe:\n  lr: 0.1\n  schedule: plateau\n",
+        7,
+        "recipe.schedule: schedule plateau watches the validation error, and held_out is 0; give held_out too",
+    ),
+    (HEAD + GRID + "recipe: {patience: 0}\n", 5, "must be 1 to 1,000,000,000, not 0"),
+    (HEAD + GRID + "recipe: {warmup_iterations: 0.5}\n", 5, "expected a whole number, got 0.5"),
+    (HEAD + GRID + "recipe: {held_out: -1}\n", 5, "must be 0 to 1,000,000,000, not -1"),
+    (
+        HEAD + GRID + "recipe:\n  batch: 100\n  held_out: 49901\n",
+        7,
+        "held_out 49,901 leaves fewer than a batch of 100 of the 50,000 training images of cifar10; give at most 49",
+    ),
+    (
+        HEAD + GRID + "recipe:\n  batch: 128\n  bn_batch: 48\n",
+        7,
+        "bn_batch must divide batch (128), not 48; give its share on one replica",
+    ),
+    (
+        HEAD + GRID + "recipe: {held_out: 5000, precise_bn: 45001}\n",
+        5,
+        "precise_bn 45,001 is more than the training images of cifar10; give at most 45,000",
+    ),
+    (HEAD + GRID + "recipe: {dropout: 1}\n", 5, "must be at least 0 and below 1, not 1"),
+    (HEAD + GRID + "recipe: {stochastic_depth: 1.5}\n", 5, "must be at least 0 and below 1, not 1.5"),
+    (
+        HEAD + "matrix: {depth: [20], shortcut: [A, none]}\nrecipe: {stochastic_depth: 0.5}\n",
+        5,
+        "recipe.stochastic_depth: stochastic_depth 0.5 leaves blocks out, and cifar10-plain-20 has no shortcuts",
+    ),
+    (
+        HEAD + GRID + "recipe: {clean_every: 500}\n",
+        5,
+        "recipe.clean_every: clean_every must be a multiple of evaluate_every (400), not 500",
+    ),
+    (HEAD + GRID + "recipe: {probe_at: [0, 0]}\n", 5, "probe_at must rise strictly, as [0, 0.5, 1], not [0.0, 0.0]"),
+    (HEAD + GRID + "recipe: {probe_at: [0, 1.5]}\n", 5, "recipe.probe_at[1]: must be 0 to 1, not 1.5"),
+    (
+        HEAD + GRID + f"recipe: {{probe_at: {[at / 40 for at in range(33)]}}}\n",
+        5,
+        "probe_at: has 33 entries; at most 32",
+    ),
+    (HEAD + GRID + "recipe: {probe_batches: 0}\n", 5, "must be 1 to 1,000,000,000, not 0"),
+    (HEAD + GRID + "recipe: {schedule_multiplier: 101}\n", 5, "must be 1 to 100, not 101"),
+    (HEAD + GRID + "recipe: {schedule_multiplier: 1.5}\n", 5, "expected a whole number, got 1.5"),
+    (
+        HEAD + GRID + "recipe: {iterations: 20000000, schedule_multiplier: 100}\n",
+        5,
+        "recipe.iterations: iterations must be 1 to 1,000,000,000, not 2000000000",
+    ),
     (
         HEAD + GRID + "include: [{depth: 26, recipe: {lr: 1}, recipe.lr: 2}]\n",
         5,
@@ -366,6 +420,9 @@ NAMES = [
     ("recipe.warmup_from_depth: [null, 20]", ["+warmup_from_depth=none", "+warmup_from_depth=20"]),
     ("recipe.augmentation: [none, pad-crop-flip]", ["+augmentation=none", "+augmentation=pad-crop-flip"]),
     ("recipe.lr: [0.5]", [""]),
+    ("recipe.schedule_multiplier: [1, 3]", ["+iterations=64000", "+iterations=192000"]),
+    ("recipe.nesterov: [false, true]", ["+nesterov=False", "+nesterov=True"]),
+    ("recipe.probe_at: [[], [0, 1]]", ["+probe_at=none", "+probe_at=0.0_1.0"]),
 ]
 
 
@@ -399,6 +456,37 @@ def test_overrides_reach_every_arm() -> None:
         (400, (0.5,), "cifar10-jpeg")
     }
     assert len(found.arms) == 11
+
+
+MULTIPLIED = [
+    ("matrix: {depth: [20], recipe.schedule_multiplier: [3]}\n", 192_000),
+    ("matrix: {depth: [20]}\nrecipe: {iterations: 400, schedule_multiplier: 3}\n", 1200),
+    ("include: [{depth: 20, recipe: {name: digits, schedule_multiplier: 2}}]\n", 300),
+    ("include: [{depth: 20, recipe.schedule_multiplier: 2}]\nrecipe: {iterations: 400}\n", 800),
+]
+
+
+@pytest.mark.parametrize(("text", "iterations"), MULTIPLIED)
+def test_a_schedule_multiplier_is_iterations_and_nothing_else(tmp_path: Path, text: str, iterations: int) -> None:
+    """Drops are shares, so they scale; the arm is the one that says its iterations."""
+    (arm,) = study(tmp_path, HEAD + text).arms
+    assert arm.recipe.iterations == iterations
+    assert arm.recipe.drop_iterations == (iterations // 2, iterations * 3 // 4)
+    name = "digits" if "digits" in text else "cifar"
+    written = f"include: [{{depth: 20, recipe: {{name: {name}, iterations: {iterations}}}}}]\n"
+    assert study(tmp_path, HEAD + written).arms[0].recipe == arm.recipe
+
+
+def test_a_schedule_multiplier_may_be_set_and_excluded(tmp_path: Path) -> None:
+    text = HEAD + "matrix: {depth: [20], recipe.schedule_multiplier: [1, 3]}\n"
+    excluded = study(tmp_path, text + "exclude: [{recipe.schedule_multiplier: 1}]\n")
+    assert [arm.recipe.iterations for arm in excluded.arms] == [192_000]
+    by_default = HEAD + "matrix: {depth: [20, 26]}\nexclude: [{depth: 20, recipe.schedule_multiplier: 1}]\n"
+    assert names(study(tmp_path, by_default)) == ["cifar10-plain-26"]
+    three = load("cifar10-depth", overrides=["recipe.schedule_multiplier=3", "recipe.iterations=100"])
+    assert {arm.recipe.iterations for arm in three.arms} == {300}
+    with pytest.raises(StudyError, match=r"--set recipe\.schedule_multiplier=0: must be 1 to 100, not 0"):
+        load("cifar10-depth", overrides=["recipe.schedule_multiplier=0"])
 
 
 def test_the_study_keeps_its_text_and_its_claims(tmp_path: Path) -> None:
@@ -459,7 +547,7 @@ def test_expansion_is_that_of_nested_loops(
 
 
 def _as_given(arm: Any, axes: dict[str, list[Any]]) -> dict[str, Any]:
-    recipe = {f"recipe.{name}": value for name, value in arm.recipe.model_dump().items()}
+    recipe = {f"recipe.{name}": value for name, value in asdict(arm.recipe).items()}
     return {name: recipe[name] if name in recipe else getattr(arm.network, name) for name in axes}
 
 

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,7 @@ SMALL = Network(data="digits", depth=8, shortcut="A", channels=1, size=8, width=
 
 
 def recipe(base: Recipe = CIFAR, **values: Any) -> Recipe:
-    return Recipe(**{**base.model_dump(), **values})
+    return replace(base, **values)
 
 
 class Batches:

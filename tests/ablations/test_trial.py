@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,7 @@ WINDOW = 8
 
 def recipe(**values: Any) -> Recipe:
     short = {"iterations": ITERATIONS, "batch": 16, "record_every": 5, "evaluate_every": 10}
-    return Recipe(**{**DIGITS.model_dump(), **short, **values})
+    return replace(DIGITS, **{**short, **values})
 
 
 AUGMENTED = {"augmentation": "pad-crop-flip", "pad": 2, "normalisation": "pixel-mean"}
@@ -52,7 +52,7 @@ SHORTCUTS: Sequence[Shortcut] = ("none", "A", "B", "C")
 
 def params(name: str = "digits", shortcut: Shortcut = "A", seed: int = 0, **values: Any) -> dict[str, Any]:
     network = Network(data="digits", depth=8, shortcut=shortcut, channels=1, size=8, width=4)
-    changed = Recipe(**{**RECIPES[name].model_dump(), **values})
+    changed = replace(RECIPES[name], **values)
     return json.loads(json.dumps(keys.params(network, changed, seed)))
 
 

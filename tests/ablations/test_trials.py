@@ -92,6 +92,34 @@ DEVIATIONS: list[tuple[Network, Recipe, list[str]]] = [
     (PLAIN_110, Recipe(warmup_from_depth=None), ["warm-up none (paper 0.01)"]),
     (PLAIN_110, Recipe(warmup_lr=0.02), ["warmup_lr 0.02 (paper 0.01)"]),
     (PLAIN_110, Recipe(warmup_until_error=70), ["warmup_until_error 70.0 (paper 80.0)"]),
+    (PLAIN_110, Recipe(warmup_iterations=400), ["warmup_iterations 400 (paper none)"]),
+    (PLAIN_110, Recipe(warmup_iterations=400, warmup_until_error=70), ["warmup_iterations 400 (paper none)"]),
+    (PLAIN_56, Recipe(warmup_iterations=400), []),
+    (PLAIN_56, Recipe(nesterov=True), ["nesterov true (paper false)"]),
+    (PLAIN_56, Recipe(deterministic=False, compiled=True), []),
+    (PLAIN_56, Recipe(clean_every=800, probe_at=(0, 1), probe_batches=9, precise_bn=10_000), []),
+    (PLAIN_56, Recipe(held_out=5000), ["held_out 5000 (paper does not say)"]),
+    (PLAIN_56, Recipe(bn_batch=64), ["bn_batch 64 (paper does not say)"]),
+    (
+        PLAIN_56,
+        Recipe(dropout=0.2, stochastic_depth=0.5),
+        ["dropout 0.2 (paper 0.0)", "stochastic_depth 0.5 (paper 0.0)"],
+    ),
+    (PLAIN_56, Recipe(patience=5), []),
+    (
+        PLAIN_56,
+        Recipe(schedule="plateau", patience=5, held_out=5000, drops=()),
+        [
+            "schedule plateau (paper iterations)",
+            "patience 5 (paper does not say)",
+            "held_out 5000 (paper does not say)",
+        ],
+    ),
+    (
+        RESNET_50,
+        dataclasses.replace(IMAGENET, schedule="plateau", held_out=50_000),
+        ["held_out 50000 (paper does not say)"],
+    ),
     (JPEG, CIFAR, ["data cifar10-jpeg (paper cifar10)"]),
     (
         dataclasses.replace(PLAIN_56, width=32, init="fan_in"),
@@ -99,7 +127,7 @@ DEVIATIONS: list[tuple[Network, Recipe, list[str]]] = [
         ["width 32 (paper 16)", "init fan_in (paper does not say)"],
     ),
     (dataclasses.replace(RESNET_50, stride="3x3"), IMAGENET, ["stride 3x3 (paper 1x1)"]),
-    (RESNET_50, IMAGENET.model_copy(update={"batch": 64}), ["batch 64 (paper 256)"]),
+    (RESNET_50, dataclasses.replace(IMAGENET, batch=64), ["batch 64 (paper 256)"]),
 ]
 
 
