@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from models.spec import Network
+from models.spec import Network, NewChannels
 
 ShortcutKind = Literal["none", "identity", "padding", "projection"]
 """What runs beside one block; an option of sec. 4.1 chooses it for each block of a network."""
@@ -43,6 +43,8 @@ class BuildingBlock:
     outputs: int
     stride: int
     shortcut: ShortcutKind
+    padding: NewChannels
+    """What is in the new channels where `shortcut` is `padding`."""
 
     @property
     def name(self) -> str:
@@ -64,6 +66,7 @@ def building_blocks(network: Network) -> Iterator[BuildingBlock]:
                 outputs=outputs,
                 stride=2 if stage > 0 and index == 0 else 1,
                 shortcut=_shortcut(network, grows=inputs != outputs),
+                padding=network.padding,
             )
             inputs = outputs
 
@@ -88,7 +91,7 @@ def layers(network: Network) -> tuple[Layer, ...]:
     outputs = network.width
     for block in building_blocks(network):
         outputs = block.outputs
-        body = _bottleneck(block, network.stride, size) if network.bottleneck else _basic(block, size)
+        body = _body(network, block, size)
         found += body
         if block.shortcut == "projection":
             found.append(_convolution(f"{block.name}.shortcut.conv", block.inputs, outputs, 1, block.stride, size))
@@ -97,8 +100,13 @@ def layers(network: Network) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def _basic(block: BuildingBlock, size: int) -> list[Layer]:
+def _body(network: Network, block: BuildingBlock, size: int) -> list[Layer]:
+    """The layers that a shortcut bypasses."""
+    if network.bottleneck:
+        return _bottleneck(block, network.stride, size)
     first = _convolution(f"{block.name}.conv1", block.inputs, block.outputs, 3, block.stride, size)
+    if network.block_layers == 1:
+        return [first]
     return [first, _convolution(f"{block.name}.conv2", block.outputs, block.outputs, 3, 1, first.size)]
 
 

@@ -2,12 +2,13 @@
 
 import math
 from collections import OrderedDict
-from itertools import groupby
+from functools import partial
+from itertools import count, groupby
 
 import torch
 from torch import Tensor, nn
 
-from models.blocks import Basic, Block, Bottleneck
+from models.blocks import Basic, Block, Bottleneck, Noise, OneLayer
 from models.convolution import Convolution, RectifiedBatchNorm
 from models.layers import BuildingBlock, building_blocks
 from models.spec import Network
@@ -21,12 +22,22 @@ class Classifier(nn.Linear):
         nn.init.constant_(self.bias, math.nan)
 
 
-def build(network: Network) -> nn.Sequential:
+def build(network: Network, *, dropout: float = 0.0, stochastic_depth: float = 0.0) -> nn.Sequential:
     """Images (N, channels, size, size) to logits (N, classes). Draws no random number: `initialise` sets the weights.
 
     CIFAR-10: conv1 3x3, three stages on maps of 32, 16 and 8 pixels, global average pool, classifier.
     ImageNet: conv1 7x7 / 2, max pool 3x3 / 2, four stages on maps of 56, 28, 14 and 7, global average pool, classifier.
+
+    `dropout` is the probability of each value before the last convolution of every block. `stochastic_depth` is that of
+    the last block to be its shortcut alone for a training step; an earlier one's is less, in proportion to its place
+    [Huang et al., 2016]. Both draw from torch's global generator in training, and neither changes a tensor's name.
     """
+    _check_probability("dropout", dropout)
+    _check_probability("stochastic_depth", stochastic_depth)
+    if stochastic_depth and network.shortcut == "none":
+        raise ValueError(
+            f"stochastic_depth {stochastic_depth} is for networks with shortcuts, not {network.name}; leave it out"
+        )
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     if network.layout == "imagenet":
         modules["conv1"] = Convolution(network.channels, network.width, 7, stride=2)
@@ -36,9 +47,11 @@ def build(network: Network) -> nn.Sequential:
     if network.layout == "imagenet":
         modules["pool1"] = nn.MaxPool2d(3, stride=2, padding=1)
     outputs = network.width
+    place, last = count(1), sum(network.blocks)
     for stage, group in groupby(building_blocks(network), key=lambda block: block.stage):
         blocks = list(group)
-        modules[f"stage{stage}"] = nn.Sequential(*(_module(network, block) for block in blocks))
+        noises = [Noise(dropout, 1 - next(place) / last * stochastic_depth) for _ in blocks]
+        modules[f"stage{stage}"] = nn.Sequential(*map(partial(_module, network), blocks, noises))
         outputs = blocks[-1].outputs
     modules["pool"] = nn.AdaptiveAvgPool2d(1)
     modules["flatten"] = nn.Flatten()
@@ -46,8 +59,15 @@ def build(network: Network) -> nn.Sequential:
     return nn.Sequential(modules)
 
 
-def _module(network: Network, block: BuildingBlock) -> Block:
-    return Bottleneck(block, network.stride) if network.bottleneck else Basic(block)
+def _check_probability(name: str, given: float) -> None:
+    if not 0 <= given < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, not {given}")
+
+
+def _module(network: Network, block: BuildingBlock, noise: Noise) -> Block:
+    if network.bottleneck:
+        return Bottleneck(block, network.stride, noise)
+    return Basic(block, noise) if network.block_layers == 2 else OneLayer(block, noise)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ Option A pads where the width grows; B projects there; C projects everywhere. El
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,16 +19,39 @@ class Padding(nn.Module):
     The paper does not say where the zeros go: here last. Another place only permutes the channels of what follows.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, before: int = 0) -> None:
+        """`before` of the new channels come before the old ones."""
         super().__init__()
         self.stride = stride
-        self.zeros = outputs - inputs
+        self.before, self.after = before, outputs - inputs - before
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.zeros))
+        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
     def extra_repr(self) -> str:
-        return f"stride={self.stride}, zeros={self.zeros}"
+        zeros = f"{self.before}+{self.after}" if self.before else self.after
+        return f"stride={self.stride}, zeros={zeros}"
+
+
+class Repetition(nn.Module):
+    """Option A with the old channels again, in turn, where the paper has zeros. No parameters.
+
+    So the new channels too have something to learn a residual of. They hold what the old ones hold, or (`average`) the
+    mean of each s x s square of which these hold one pixel, at an odd edge of what there is of it.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, average: bool) -> None:
+        super().__init__()
+        self.stride, self.average = stride, average
+        self.whole, self.rest = divmod(outputs - inputs, inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        old = x[:, :, :: self.stride, :: self.stride]
+        new = functional.avg_pool2d(x, self.stride, ceil_mode=True) if self.average else old
+        return torch.cat([old, *[new] * self.whole, new[:, : self.rest]], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}, average={self.average}"
 
 
 class Projection(nn.Sequential):
@@ -50,6 +74,17 @@ def shortcut(block: BuildingBlock) -> nn.Module | None:
         case "identity":
             return nn.Identity()
         case "padding":
-            return Padding(block.inputs, block.outputs, block.stride)
+            return _padding(block)
         case "projection":
             return Projection(block.inputs, block.outputs, block.stride)
+
+
+def _padding(block: BuildingBlock) -> nn.Module:
+    inputs, outputs, stride = block.inputs, block.outputs, block.stride
+    match block.padding:
+        case "appended":
+            return Padding(inputs, outputs, stride)
+        case "split":
+            return Padding(inputs, outputs, stride, before=(outputs - inputs) // 2)
+        case "duplicate" | "average":
+            return Repetition(inputs, outputs, stride, average=block.padding == "average")

@@ -1,10 +1,11 @@
 """What defines an architecture, as a value: no tensors, and nothing here imports torch."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 Shortcut = Literal["none", "A", "B", "C"]
 Layout = Literal["cifar", "imagenet"]
+NewChannels = Literal["appended", "split", "duplicate", "average"]
 
 SHORTCUTS: tuple[Shortcut, ...] = ("none", "A", "B", "C")
 CIFAR_DEPTHS = (20, 32, 44, 56, 110, 1202)
@@ -12,11 +13,13 @@ CIFAR_DEPTHS = (20, 32, 44, 56, 110, 1202)
 IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Table 1: blocks in conv2_x .. conv5_x for each depth."""
 BOTTLENECK_DEPTHS = (50, 101, 152)
-_ALLOWED: dict[str, tuple[str, ...]] = {
+_ALLOWED: dict[str, tuple[object, ...]] = {
     "layout": ("cifar", "imagenet"),
     "shortcut": SHORTCUTS,
     "stride": ("1x1", "3x3"),
     "init": ("fan_out", "fan_in"),
+    "padding": get_args(NewChannels),
+    "block_layers": (2, 1),
 }
 
 
@@ -46,14 +49,30 @@ class Network:
     """Where a bottleneck block strides: in its first 1x1 (the paper's) or in its 3x3 (torchvision's)."""
     init: Literal["fan_out", "fan_in"] = "fan_out"
     """He initialisation of the convolutions, std = sqrt(2 / fan); the paper does not say which fan."""
+    padding: NewChannels = "appended"
+    """What option A puts into the new channels, without a parameter in any. `appended`: zeros after the old ones.
+    `split`: zeros, half of them before. `duplicate`: the old channels again, so that the new ones have something to
+    learn a residual of (sec. 4.1). `average`: the same, of means over what is sub-sampled rather than single pixels."""
+    block_layers: Literal[2, 1] = 2
+    """Convolutions in a residual block that is no bottleneck. 1: y = relu(BN(W x) + x), "similar to a linear layer"
+    and without advantage (sec. 3.2), in twice as many blocks, so that the depth is the same."""
+    grown_from: int | None = None
+    """Depth of a shallower network of the same kind whose trained weights this one starts from; the blocks that are
+    inserted start as the identity: the solution by construction of sec. 1 and 3.1."""
 
     def __post_init__(self) -> None:
         for name, allowed in _ALLOWED.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} is one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
         for name in ("channels", "classes", "size", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        self._check_depth()
+        self._check_blocks()
+        if self.grown_from is not None:
+            self._check_growth(self.grown_from)
+
+    def _check_depth(self) -> None:
         if self.layout == "cifar" and (self.depth < 8 or self.depth % 6 != 2):
             below = max(8, (self.depth - 2) // 6 * 6 + 2)
             raise ValueError(
@@ -62,6 +81,24 @@ class Network:
             )
         if self.layout == "imagenet" and self.depth not in IMAGENET_BLOCKS:
             raise ValueError(f"depth must be 18, 34, 50, 101 or 152 on {self.data}, not {self.depth}")
+
+    def _check_blocks(self) -> None:
+        if self.padding != "appended" and self.shortcut != "A":
+            raise ValueError(f"padding {self.padding} is for shortcut A, not {self.shortcut}; leave it out or give A")
+        if self.block_layers == 1 and self.bottleneck:
+            raise ValueError(f"block_layers 1 is for 18 or 34 layers on {self.data}, not {self.depth}; leave it out")
+        if self.block_layers == 1 and self.shortcut == "none":
+            raise ValueError("block_layers 1 changes nothing in a plain network; leave it out or give a shortcut")
+
+    def _check_growth(self, depth: int) -> None:
+        if self.bottleneck:
+            raise ValueError(f"grown_from is for 34 layers on {self.data}, not {self.depth}; leave it out")
+        if depth >= self.depth:
+            raise ValueError(f"grown_from must be below the depth, {self.depth}, not {depth}")
+        try:
+            self.parent  # noqa: B018 - a network of its own, with its own rules
+        except ValueError as error:
+            raise ValueError(f"grown_from: {error}") from None
 
     @property
     def family(self) -> Literal["plain", "resnet"]:
@@ -84,9 +121,21 @@ class Network:
             parts.append("stride3x3")
         if self.init != "fan_out":
             parts.append(self.init)
+        if self.padding != "appended":
+            parts.append(self.padding)
+        if self.block_layers != 2:
+            parts.append("one-layer")
+        if self.grown_from is not None:
+            parts.append(f"from{self.grown_from}")
         return "-".join(parts)
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """Blocks in each stage; `n` thrice for 6n + 2 layers, Table 1 for ImageNet."""
-        return (self.depth // 6,) * 3 if self.layout == "cifar" else IMAGENET_BLOCKS[self.depth]
+        """Blocks in each stage: `n` thrice for 6n + 2 layers, Table 1 for ImageNet; of one layer, twice as many."""
+        blocks = (self.depth // 6,) * 3 if self.layout == "cifar" else IMAGENET_BLOCKS[self.depth]
+        return tuple(number * 2 // self.block_layers for number in blocks)
+
+    @property
+    def parent(self) -> "Network | None":
+        """The shallower network that this one is grown from."""
+        return None if self.grown_from is None else replace(self, depth=self.grown_from, grown_from=None)

@@ -3,18 +3,19 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from models.complexity import multiply_adds, parameters
+from models.complexity import multiply_adds, parameters, weights
 from models.convolution import BatchNorm
 from models.layers import Layer, layers
 from models.networks import build
-from models.spec import Network, Shortcut
+from models.spec import Network, NewChannels, Shortcut
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +53,26 @@ def golden() -> list[tuple[Network, dict[str, int]]]:
     ]
 
 
+ONE_LAYER = (
+    Network(depth=20, shortcut="A", block_layers=1),
+    Network(depth=20, shortcut="B", block_layers=1),
+    Network(depth=20, shortcut="C", block_layers=1),
+    replace(imagenet(34, "B"), block_layers=1),
+)
+
+
+def options() -> list[Network]:
+    """Networks that depart from the paper's, on both layouts."""
+    return [
+        *(Network(depth=20, shortcut="A", padding=padding) for padding in get_args(NewChannels)),
+        *(replace(imagenet(50, "A"), padding=padding) for padding in get_args(NewChannels)),
+        *ONE_LAYER,
+        Network(depth=32, grown_from=20),
+        Network(depth=32, shortcut="A", padding="split", block_layers=1, grown_from=8),
+        replace(imagenet(34, "C"), grown_from=18),
+    ]
+
+
 every_network = pytest.mark.parametrize(("network", "row"), [pytest.param(*case, id=case[0].name) for case in golden()])
 
 
@@ -81,19 +102,45 @@ def test_the_module_is_what_the_description_says(
     network: Network, row: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Watched while shapes run through it, the module has the described layers in order, and the golden counts."""
+    assert_module_is_as_described(network, row["parameters"], row["multiply_adds"], monkeypatch)
+
+
+@pytest.mark.parametrize("network", options(), ids=lambda network: network.name)
+def test_so_is_the_module_of_every_option(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what option A pads with, blocks of one layer, and networks that are grown."""
+    assert_module_is_as_described(network, parameters(network), multiply_adds(network), monkeypatch)
+
+
+def test_no_option_but_projections_costs_anything() -> None:
+    """Padding has no parameters, blocks of one layer have the same convolutions, and growing changes values only."""
+    for network in options():
+        plain = replace(network, shortcut="none", padding="appended", block_layers=2, grown_from=None)
+        projections = [layer for layer in layers(network) if layer.shortcut]
+        assert parameters(network) - parameters(plain) == sum(weights(each) + 2 * each.outputs for each in projections)
+        assert multiply_adds(network) - multiply_adds(plain) == sum(
+            weights(each) * each.size**2 for each in projections
+        )
+    one_layer = [len([layer for layer in layers(network) if layer.shortcut]) for network in ONE_LAYER]
+    assert one_layer == [0, 2, 18, 3], "option C has a projection beside every layer"
+
+
+def assert_module_is_as_described(
+    network: Network, expected_parameters: int, expected_macs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layers of the description run in its order, without data."""
     monkeypatch.setattr(
         BatchNorm, "forward", lambda self, x, *_, **__: x
     )  # keeps every shape, and is slow without data
     with torch.device("meta"):
         module = build(network).eval()
         image = torch.empty(1, network.channels, network.size, network.size)
-    assert sum(parameter.numel() for parameter in module.parameters()) == row["parameters"]
+    assert sum(parameter.numel() for parameter in module.parameters()) == expected_parameters
 
     seen, macs = watched(module, image)
     assert seen == [
         (each.name, each.inputs, each.outputs, each.kernel, each.stride, each.size) for each in layers(network)
     ]
-    assert macs == row["multiply_adds"]
+    assert macs == expected_macs
 
 
 def watched(module: nn.Module, image: Tensor) -> tuple[list[tuple[str, int, int, int, int, int]], int]:

@@ -1,18 +1,20 @@
 """The modules: shapes, shortcuts, identity at zero weights, and torch's own ResNets as the reference."""
 
-from typing import Any, cast
+import itertools
+from typing import Any, cast, get_args
 
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from models.blocks import Basic, Block, Bottleneck
+from models.blocks import Basic, Block, Bottleneck, OneLayer
 from models.convolution import BatchNorm, Convolution
-from models.layers import building_blocks
+from models.layers import BuildingBlock, building_blocks
 from models.networks import build, initialise
 from models.shortcuts import Padding, Projection
-from models.spec import SHORTCUTS, Network, Shortcut
+from models.shortcuts import shortcut as shortcut_of
+from models.spec import SHORTCUTS, Network, NewChannels, Shortcut
 
 
 def imagenet(depth: int, shortcut: Shortcut = "B", **fields: Any) -> Network:
@@ -35,23 +37,28 @@ def images(network: Network, count: int = 2) -> Tensor:
     return noise(count, network.channels, network.size, network.size)
 
 
-@pytest.mark.parametrize("shortcut", SHORTCUTS)
+SMALL: list[dict[str, Any]] = [
+    {"depth": 8},
+    {"depth": 20, "data": "digits", "channels": 1, "size": 8},
+    {"depth": 14, "classes": 3, "size": 9, "width": 4},
+    {"depth": 18, "data": "imagenet", "layout": "imagenet", "width": 8, "classes": 5},
+    {"depth": 50, "data": "imagenet", "layout": "imagenet", "width": 8, "classes": 5, "size": 33, "stride": "3x3"},
+]
+
+
 @pytest.mark.parametrize(
-    "fields",
+    "network",
     [
-        {"depth": 8},
-        {"depth": 20, "data": "digits", "channels": 1, "size": 8},
-        {"depth": 14, "classes": 3, "size": 9, "width": 4},
-        {"depth": 18, "data": "imagenet", "layout": "imagenet", "width": 8, "classes": 5},
-        {"depth": 50, "data": "imagenet", "layout": "imagenet", "width": 8, "classes": 5, "size": 33, "stride": "3x3"},
+        *(Network(**fields, shortcut=shortcut) for fields in SMALL for shortcut in SHORTCUTS),
+        *(Network(depth=8, shortcut="A", size=9, padding=padding) for padding in get_args(NewChannels)),
+        *(Network(depth=14, shortcut=shortcut, size=9, block_layers=1) for shortcut in SHORTCUTS[1:]),
+        Network(**SMALL[3], shortcut="B", block_layers=1),
+        Network(**SMALL[4], shortcut="A", padding="average"),
     ],
-    ids=lambda fields: f"{fields.get('data', 'cifar10')}-{fields['depth']}",
+    ids=lambda network: network.name,
 )
-def test_images_become_one_logit_for_each_class_and_every_weight_learns(
-    fields: dict[str, Any], shortcut: Shortcut
-) -> None:
+def test_images_become_one_logit_for_each_class_and_every_weight_learns(network: Network) -> None:
     """(N, channels, size, size) to (N, classes), with odd sizes and any channels; every parameter gets a gradient."""
-    network = Network(**fields, shortcut=shortcut)
     module = made(network)
     logits = module(images(network))
     assert logits.shape == (2, network.classes)
@@ -74,6 +81,90 @@ def test_option_a_samples_every_other_pixel_and_appends_zero_channels(channels: 
     assert torch.equal(padding(x), expected)
     assert list(padding.parameters()) == []
     assert str(padding) == f"Padding(stride={stride}, zeros={outputs - channels})"
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "before"), [(16, 32, 8), (64, 256, 96), (4, 9, 2)], ids=["16-32", "64-256", "odd rest last"]
+)
+def test_split_padding_is_appended_padding_with_its_channels_in_another_order(
+    channels: int, outputs: int, before: int
+) -> None:
+    """The first half of the zeros moves to the front."""
+    x = noise(2, channels, 9, 9)
+    split = padding_of("split", channels, outputs, 2)
+    appended = Padding(channels, outputs, 2)(x)
+    assert torch.equal(split(x), appended.roll(before, dims=1))
+    assert list(split.parameters()) == []
+    assert str(split) == f"Padding(stride=2, zeros={before}+{outputs - channels - before})"
+
+
+@pytest.mark.parametrize("padding", ["duplicate", "average"])
+@pytest.mark.parametrize(
+    ("channels", "outputs", "stride"), [(16, 32, 2), (64, 256, 1), (3, 5, 2), (3, 10, 3), (4, 8, 4)]
+)
+def test_new_channels_repeat_the_old_ones_in_turn(
+    padding: NewChannels, channels: int, outputs: int, stride: int
+) -> None:
+    """Value by value: channel c is old channel c mod C, sub-sampled; or, past the old ones, the mean of its square."""
+    x = noise(2, channels, 9, 9)
+    shortcut = padding_of(padding, channels, outputs, stride)
+    y = shortcut(x)
+    size = len(range(0, 9, stride))
+    assert y.shape == (2, outputs, size, size)
+    for channel in range(outputs):
+        for row, column in itertools.product(range(size), repeat=2):
+            square = x[:, channel % channels, row * stride :, column * stride :][:, :stride, :stride]
+            averaged = padding == "average" and channel >= channels
+            expected = square.mean((1, 2)) if averaged else square[:, 0, 0]
+            torch.testing.assert_close(y[:, channel, row, column], expected)
+    assert list(shortcut.parameters()) == []
+    assert str(shortcut) == f"Repetition(stride={stride}, average={padding == 'average'})"
+
+
+def padding_of(padding: NewChannels, inputs: int, outputs: int, stride: int) -> nn.Module:
+    block = BuildingBlock(2, 0, inputs, outputs, outputs, stride, "padding", padding)
+    made = shortcut_of(block)
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize("padding", get_args(NewChannels))
+def test_what_a_network_pads_with_is_what_its_blocks_have(padding: NewChannels) -> None:
+    """Where the width grows, and the same weights otherwise."""
+    network = Network(depth=8, shortcut="A", padding=padding)
+    module, appended = made(network), made(Network(depth=8, shortcut="A"))
+    block = module.get_submodule("stage2.0")
+    assert str(block.shortcut) == str(padding_of(padding, 16, 32, 2))
+    assert list(module.state_dict()) == list(appended.state_dict())
+    assert torch.equal(module(images(network)), appended(images(network))) == (padding == "appended")
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B", "C"])
+def test_a_block_of_one_layer_is_one_convolution_beside_its_shortcut(shortcut: Shortcut) -> None:
+    """y = relu(BN(W x) + shortcut(x)), by hand; the first block of a stage strides and no other does."""
+    module = made(Network(depth=8, shortcut=shortcut, block_layers=1))
+    x = noise(2, 16, 8, 8).relu()
+    for name, size in (("stage2.0", 4), ("stage2.1", 4)):
+        block = module.get_submodule(name)
+        assert isinstance(block, OneLayer)
+        assert block.shortcut is not None
+        y = nn.functional.conv2d(x, block.conv1.weight, stride=8 // size if name == "stage2.0" else 1, padding=1)
+        y = nn.functional.batch_norm(y, None, None, training=True)
+        expected = (y + block.shortcut(x)).relu()
+        x = block(x)
+        assert x.shape == (2, 32, size, size)
+        torch.testing.assert_close(x, expected)
+
+
+def test_a_plain_network_of_one_layer_blocks_would_be_the_plain_network() -> None:
+    """Why it is refused: without shortcuts the residual blocks' layers, taken in order, compute what plain does."""
+    plain, network = made(Network(depth=8)), Network(depth=8, shortcut="A", block_layers=1)
+    module = build(network)
+    module.load_state_dict(dict(zip(module.state_dict(), plain.state_dict().values(), strict=True)))
+    for block in module.modules():
+        if isinstance(block, Block):
+            block.shortcut = None
+    assert torch.equal(module(images(network)), plain(images(network)))
 
 
 def test_a_projection_is_a_1x1_convolution_and_its_batch_normalisation() -> None:
@@ -147,8 +238,9 @@ def test_a_network_keeps_channels_last() -> None:
     features = module[:-3](images(network).to(memory_format=torch.channels_last))
     assert features.shape == (2, 64, 8, 8)
     assert features.is_contiguous(memory_format=torch.channels_last)
-    padded = Padding(16, 32, 2)(noise(2, 16, 8, 8).to(memory_format=torch.channels_last))
-    assert padded.is_contiguous(memory_format=torch.channels_last)
+    for padding in get_args(NewChannels):
+        padded = padding_of(padding, 16, 40, 2)(noise(2, 16, 8, 8).to(memory_format=torch.channels_last))
+        assert padded.is_contiguous(memory_format=torch.channels_last), padding
 
 
 def test_a_network_that_was_never_initialised_gives_nan() -> None:

@@ -26,6 +26,14 @@ IMAGENET: dict[str, Any] = {"data": "imagenet", "layout": "imagenet", "classes":
             IMAGENET | {"depth": 101, "shortcut": "C", "width": 32, "stride": "3x3", "init": "fan_in"},
             "imagenet-resnet-101-C-w32-stride3x3-fan_in",
         ),
+        ({"depth": 20, "shortcut": "A", "padding": "split"}, "cifar10-resnet-20-A-split"),
+        (IMAGENET | {"depth": 50, "shortcut": "A", "padding": "duplicate"}, "imagenet-resnet-50-A-duplicate"),
+        (IMAGENET | {"depth": 34, "shortcut": "C", "block_layers": 1}, "imagenet-resnet-34-C-one-layer"),
+        ({"depth": 56, "grown_from": 20}, "cifar10-plain-56-from20"),
+        (
+            {"depth": 32, "shortcut": "A", "init": "fan_in", "padding": "average", "block_layers": 1, "grown_from": 8},
+            "cifar10-resnet-32-A-fan_in-average-one-layer-from8",
+        ),
     ],
 )
 def test_the_name_says_the_data_the_family_the_depth_and_every_departure(fields: dict[str, Any], name: str) -> None:
@@ -58,6 +66,38 @@ def test_the_name_says_the_data_the_family_the_depth_and_every_departure(fields:
         ({"depth": 20, "classes": -1}, "classes must be at least 1, not -1"),
         ({"depth": 20, "size": 0}, "size must be at least 1, not 0"),
         ({"depth": 20, "width": 0}, "width must be at least 1, not 0"),
+        (
+            {"depth": 20, "shortcut": "A", "padding": "last"},
+            "padding is one of appended, split, duplicate, average, not 'last'",
+        ),
+        (
+            {"depth": 20, "shortcut": "B", "padding": "split"},
+            "padding split is for shortcut A, not B; leave it out or give A",
+        ),
+        ({"depth": 20, "padding": "average"}, "padding average is for shortcut A, not none; leave it out or give A"),
+        ({"depth": 20, "shortcut": "A", "block_layers": 3}, "block_layers is one of 2, 1, not 3"),
+        (
+            {"depth": 20, "block_layers": 1},
+            "block_layers 1 changes nothing in a plain network; leave it out or give a shortcut",
+        ),
+        (
+            IMAGENET | {"depth": 50, "shortcut": "B", "block_layers": 1},
+            "block_layers 1 is for 18 or 34 layers on imagenet, not 50; leave it out",
+        ),
+        ({"depth": 20, "grown_from": 20}, "grown_from must be below the depth, 20, not 20"),
+        ({"depth": 20, "grown_from": 32}, "grown_from must be below the depth, 20, not 32"),
+        (
+            {"depth": 56, "grown_from": 21},
+            "grown_from: depth must be 6n + 2 on cifar10 (20, 32, 44, 56, 110, 1202), not 21; nearest 20, 26",
+        ),
+        (
+            IMAGENET | {"depth": 34, "grown_from": 20},
+            "grown_from: depth must be 18, 34, 50, 101 or 152 on imagenet, not 20",
+        ),
+        (
+            IMAGENET | {"depth": 101, "grown_from": 50},
+            "grown_from is for 34 layers on imagenet, not 101; leave it out",
+        ),
     ],
 )
 def test_a_network_that_the_paper_does_not_know_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -86,6 +126,30 @@ def test_blocks_are_those_of_table_1_and_n_in_each_stage_on_cifar() -> None:
         assert network.blocks == blocks
         assert network.bottleneck == (depth >= 50)
         assert sum(blocks) * (3 if network.bottleneck else 2) + 2 == depth
+
+
+def test_blocks_of_one_layer_are_twice_as_many() -> None:
+    """So that each stage has the same number of convolutions."""
+    assert Network(depth=20, shortcut="A", block_layers=1).blocks == (6, 6, 6)
+    assert Network(**IMAGENET, depth=34, shortcut="B", block_layers=1).blocks == (6, 8, 12, 6)
+
+
+def test_a_parent_is_the_same_network_of_the_smaller_depth() -> None:
+    """Every other field is shared, and it is grown from none itself."""
+    grown = Network(depth=56, shortcut="A", width=8, init="fan_in", padding="split", block_layers=1, grown_from=20)
+    assert grown.parent == Network(
+        depth=20, shortcut="A", width=8, init="fan_in", padding="split", block_layers=1, grown_from=None
+    )
+    assert Network(depth=56).parent is None
+
+
+def test_no_stage_of_a_parent_has_more_blocks() -> None:
+    """True of every depth that `grown_from` allows, so that no network can be asked for that cannot be grown."""
+    pairs = [Network(depth=depth, grown_from=8) for depth in CIFAR_DEPTHS]
+    pairs.append(Network(**IMAGENET, depth=34, shortcut="B", grown_from=18))
+    for network in pairs:
+        assert network.parent
+        assert all(few <= many for few, many in zip(network.parent.blocks, network.blocks, strict=True))
 
 
 def test_networks_are_values() -> None:
