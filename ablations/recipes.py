@@ -107,6 +107,11 @@ class Recipe:
         return tuple(round(share * self.iterations) for share in self.drops)
 
     @property
+    def probe_iterations(self) -> frozenset[int]:
+        """The SGD updates after which the probes look; 0: before the first."""
+        return frozenset(round(share * self.iterations) for share in self.probe_at)
+
+    @property
     def needs_gpu(self) -> str | None:
         """The value that no CPU can compute, and what to do about it; None where there is none."""
         if self.precision == "tf32":

@@ -1,6 +1,8 @@
-"""Training one network under one recipe: the SGD update, the learning rate, the test evaluation."""
+"""Training one network under one recipe: the SGD update, its execution on a device, and what is evaluated."""
 
+import hashlib
 import io
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -8,115 +10,260 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from ablations.data.feed import Feed
+from ablations.data.feed import Batch, Feed
+from ablations.graph import Graph
+from ablations.kernels.batch_norm import install
+from ablations.learning_rate import Schedule
 from ablations.recipes import Recipe
+from models.blocks import Block
+from models.convolution import BatchNorm, averages_held
+from models.growth import grow, stage_statistics
 from models.networks import build, initialise
 from models.spec import Network
 
 EVALUATION_BATCH = 500
-WARMUP_WINDOW = 100
-"""Iterations over which the training error that ends the warm-up is taken; it is looked at as often."""
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint whose content is not what its own checksum says."""
 
 
 class Training:
     """A network in training: everything that an iteration changes, and nothing else.
 
-    `state` and `restore` carry it across processes bit for bit.
+    `state` and `restore` carry it across processes bit for bit. With `recompute`, a block keeps nothing but its input
+    for the backward pass and is computed a second time there: a quarter of the memory, the same bits.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, feed: Feed, seed: int, device: torch.device) -> None:
-        self.recipe, self.feed, self.device = recipe, feed, device
-        self.module = build(network)
+    def __init__(
+        self, network: Network, recipe: Recipe, feed: Feed, seed: int, device: torch.device, *, recompute: bool = False
+    ) -> None:
+        self.network, self.recipe, self.feed, self.seed, self.device = network, recipe, feed, seed, device
+        self.module = build(network, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth)
         initialise(self.module, network, torch.Generator().manual_seed(seed))
         self.module = self.module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        for part in self.module.modules():
+            if isinstance(part, BatchNorm):
+                part.replica = recipe.bn_batch
+            elif isinstance(part, Block):
+                part.recompute = recompute
+        self.kernels = install(self.module) if device.type == "cpu" else "PyTorch's"
+        """What computes batch normalisation, in words."""
         self.optimiser = torch.optim.SGD(
-            _decayed(self.module, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=True
+            _decayed(self.module, recipe),
+            lr=recipe.lr if device.type == "cpu" else torch.tensor(recipe.lr, device=device),
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            fused=True,
         )
+        for parameter in _parameters(self.optimiser):  # zero is no momentum, and needs no first update of another kind
+            self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        self.schedule = Schedule(recipe, network.depth)
         self.iteration = 0
         self.lr = recipe.lr
         """Learning rate of the latest SGD update."""
-        self.warming = recipe.warmup_from_depth is not None and network.depth >= recipe.warmup_from_depth
-        self.window = self._empty()
-        self.warmup_window = self._empty()
+        self._totals = torch.zeros(3, dtype=torch.float64, device=device)
+        """Loss, wrong predictions and images of all updates so far; read only when something asks."""
+        self._recorded = [0.0, 0.0, 0.0]
+        self._random = recipe.dropout > 0 or recipe.stochastic_depth > 0
+        self._forward: Callable[[Tensor], Tensor] = self.module
+        if recipe.compiled:
+            self._forward = torch.compile(self.module, dynamic=False)
+        self._execute: Callable[[Tensor], None] = self._update
+        if device.type == "cuda" and not self._random and not recompute:
+            self._execute = Graph(self._update)
+
+    def grow(self, checkpoint: bytes) -> None:
+        """Begin from the trained weights of the network's parent, whatever is new between its layers the identity."""
+        assert self.network.parent is not None
+        state = load_checkpoint(checkpoint, self.device)["module"]
+        parent = build(self.network.parent).to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        parent.load_state_dict(state)
+        images = (images for images, _ in self.feed.clean_batches(EVALUATION_BATCH))
+        grow(self.module, self.network, state, stage_statistics(parent, images))
 
     def step(self) -> None:
-        """One SGD update on one augmented batch; its loss and errors join the running sums, on the device."""
-        images, labels = self.feed.batch(self.iteration)
-        self.lr = self._rate()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.lr
-        with _autocast(self.recipe, self.device):
-            logits = self.module(images)
-        loss = F.cross_entropy(logits.float(), labels)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
+        """One SGD update on one augmented batch; its loss and errors join the totals, on the device."""
+        self._set_rate(self.schedule.rate(self.iteration))
+        if self._random:
+            torch.manual_seed(_step_seed(self.seed, self.iteration))
+        self._execute(self.feed.draws(self.iteration))
         self.iteration += 1
-        sums = _sums(loss.detach() * len(labels), logits.detach(), labels)
-        self.window += sums
-        if self.warming:
-            self._warm(sums)
+        if self.schedule.looks(self.iteration):
+            _, wrong, images = self._totals.tolist()
+            self.schedule.look(wrong, images)
 
     def running(self) -> dict[str, float]:
         """Mean loss (nats) and error (%) on the augmented batches since the last call."""
-        loss, errors = _means(self.window)
-        self.window = self._empty()
+        before, self._recorded = self._recorded, self._totals.tolist()
+        loss, errors = _means([now - then for now, then in zip(self._recorded, before, strict=True)])
         return {"train_loss": loss, "train_error": errors}
 
-    @torch.inference_mode()
-    def evaluate(self) -> dict[str, float]:
-        """Mean loss (nats) and error (%) on the test images, one view each (sec. 4.2)."""
-        self.module.eval()
-        total = self._empty()
-        for images, labels in self.feed.test_batches(EVALUATION_BATCH):
-            with _autocast(self.recipe, self.device):
-                logits = self.module(images)
-            total += _sums(F.cross_entropy(logits.float(), labels, reduction="sum"), logits, labels)
-        self.module.train()
-        loss, errors = _means(total)
-        return {"test_loss": loss, "test_error": errors}
+    def evaluate(self, *, clean: bool = False) -> dict[str, float]:
+        """Mean loss (nats) and error (%) on the test images, one view each (sec. 4.2), and on whatever else is asked.
+
+        `clean`: on all training images without augmentation. Held-out images and recomputed batch-norm statistics are
+        evaluated where the recipe has them; a validation error may end a plateau.
+        """
+        found = self._evaluate("test", self.feed.test_batches(EVALUATION_BATCH))
+        if self.recipe.held_out:
+            found |= self._evaluate("validation", self.feed.validation_batches(EVALUATION_BATCH))
+            self.schedule.validated(found["validation_error"])
+        if clean:
+            found |= self._evaluate("clean_train", self.feed.clean_batches(EVALUATION_BATCH))
+        if self.recipe.precise_bn:
+            found |= self._evaluate_precisely()
+        return found
+
+    def gradients(self, draws: Tensor) -> None:
+        """Leave the gradients of one batch in the parameters, and no trace anywhere else: what a probe looks at."""
+        self.optimiser.zero_grad(set_to_none=True)
+        with averages_held():
+            loss, _, _ = self._losses(self.feed.drawn(draws))
+            loss.backward()
 
     def state(self) -> bytes:
-        """A checkpoint: weights, batch-norm statistics, momenta, and the sums of the unfinished record."""
+        """A checkpoint: weights, batch-norm statistics, momenta, schedule and the sums of the unfinished record.
+
+        It carries a checksum of its own content, so that a copy of it can be trusted alone.
+        """
+        state = {
+            "iteration": self.iteration,
+            "schedule": self.schedule.state(),
+            "totals": self._totals,
+            "recorded": self._recorded,
+            "module": self.module.state_dict(),
+            "momenta": _momenta(self.optimiser),
+        }
         buffer = io.BytesIO()
-        torch.save(
-            {
-                "iteration": self.iteration,
-                "warming": self.warming,
-                "window": self.window,
-                "warmup_window": self.warmup_window,
-                "module": self.module.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-            },
-            buffer,
-        )
+        torch.save(state | {"sha256": checksum(state)}, buffer)
         return buffer.getvalue()
 
     def restore(self, checkpoint: bytes) -> None:
-        """Continue where `state` was taken."""
-        state: dict[str, Any] = torch.load(io.BytesIO(checkpoint), map_location=self.device, weights_only=True)
+        """Continue where `state` was taken. Raises DamagedCheckpointError."""
+        state = load_checkpoint(checkpoint, self.device)
         self.module.load_state_dict(state["module"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.iteration, self.warming = state["iteration"], state["warming"]
-        self.window, self.warmup_window = state["window"], state["warmup_window"]
+        for momentum, kept in zip(_momenta(self.optimiser), state["momenta"], strict=True):
+            momentum.copy_(kept)
+        self.iteration = state["iteration"]
+        self.schedule.restore(state["schedule"])
+        self._totals.copy_(state["totals"])
+        self._recorded = list(state["recorded"])
 
-    def _empty(self) -> Tensor:
-        return torch.zeros(3, dtype=torch.float64, device=self.device)
+    def _update(self, draws: Tensor) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, logits, labels = self._losses(self.feed.drawn(draws))
+        loss.backward()
+        self.optimiser.step()
+        self._totals += _sums(loss.detach() * len(labels), logits.detach(), labels)
 
-    def _rate(self) -> float:
-        """Learning rate of the next SGD update."""
-        if self.warming:
-            return self.recipe.warmup_lr
-        return self.recipe.lr * self.recipe.drop_factor ** sum(
-            self.iteration >= drop for drop in self.recipe.drop_iterations
-        )
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean loss, logits and labels of a batch."""
+        images, labels = batch
+        with self.autocast():
+            logits = self._forward(images)
+        return F.cross_entropy(logits.float(), labels), logits, labels
 
-    def _warm(self, sums: Tensor) -> None:
-        """Sec. 4.2: start at 0.01 until the training error is below 80 %, then go back to 0.1."""
-        self.warmup_window += sums
-        if self.iteration % WARMUP_WINDOW == 0:
-            self.warming = _means(self.warmup_window)[1] >= self.recipe.warmup_until_error
-            self.warmup_window = self._empty()
+    @torch.inference_mode()
+    def _evaluate(self, name: str, batches: Iterable[Batch]) -> dict[str, float]:
+        self.module.eval()
+        total = torch.zeros_like(self._totals)
+        for images, labels in batches:
+            with self.autocast():
+                logits = self.module(images)
+            total += _sums(F.cross_entropy(logits.float(), labels, reduction="sum"), logits, labels)
+        self.module.train()
+        loss, errors = _means(total.tolist())
+        return {f"{name}_loss": loss, f"{name}_error": errors}
+
+    def _evaluate_precisely(self) -> dict[str, float]:
+        """The test error under batch-norm statistics that are the mean over many training images, not the moving one.
+
+        The authors published such models; early in training moving averages lag behind the weights.
+        """
+        norms = [part for part in self.module.modules() if isinstance(part, BatchNorm)]
+        kept = {name: tensor.clone() for name, tensor in self.module.named_buffers()}
+        momenta = [norm.momentum for norm in norms]
+        self._average_statistics(norms)
+        found = self._evaluate("precise_test", self.feed.test_batches(EVALUATION_BATCH))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum, norm.replica = momentum, self.recipe.bn_batch
+        with torch.no_grad():
+            for name, tensor in self.module.named_buffers():
+                tensor.copy_(kept[name])
+        return found
+
+    @torch.no_grad()
+    def _average_statistics(self, norms: Iterable[BatchNorm]) -> None:
+        batches = self.feed.clean_batches(EVALUATION_BATCH, self.recipe.precise_bn)
+        for number, (images, _) in enumerate(batches, 1):
+            for norm in norms:
+                norm.momentum, norm.replica = 1 / number, None
+            with self.autocast():
+                self.module(images)
+
+    def _set_rate(self, rate: float) -> None:
+        if rate == self.lr and self.iteration:
+            return
+        self.lr = rate
+        for group in self.optimiser.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        bf16 = self.recipe.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
+
+
+def load_checkpoint(checkpoint: bytes, device: torch.device) -> dict[str, Any]:
+    """What `Training.state` wrote, unpickled as tensors and plain values alone.
+
+    Raises DamagedCheckpointError if it is not what its checksum says.
+    """
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)
+        said = state.pop("sha256")
+    except Exception as error:
+        raise DamagedCheckpointError(
+            f"a checkpoint cannot be read ({type(error).__name__}); run the trial again"
+        ) from error
+    if said != checksum(state):
+        raise DamagedCheckpointError("a checkpoint is damaged (its checksum differs); run the trial again")
+    return state
+
+
+def checksum(part: Any) -> str:
+    """sha256 of nested values and tensors, bit for bit: equal for equal content, whatever device holds it."""
+    total = hashlib.sha256()
+    _digest(part, total)
+    return total.hexdigest()
+
+
+def _digest(part: Any, total: "hashlib._Hash") -> None:
+    if isinstance(part, Tensor):
+        total.update(f"{part.dtype}{tuple(part.shape)}".encode())
+        total.update(part.detach().cpu().contiguous().numpy().tobytes())
+    elif isinstance(part, Mapping):
+        for name, value in part.items():
+            total.update(f"{name}:".encode())
+            _digest(value, total)
+    elif isinstance(part, list | tuple):
+        total.update(f"[{len(part)}]".encode())
+        for value in part:
+            _digest(value, total)
+    else:
+        total.update(repr(part).encode())
+
+
+def _parameters(optimiser: torch.optim.SGD) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _momenta(optimiser: torch.optim.SGD) -> list[Tensor]:
+    """In the order of the parameters."""
+    return [optimiser.state[each]["momentum_buffer"] for each in _parameters(optimiser)]
 
 
 def _decayed(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -129,16 +276,17 @@ def _decayed(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, dtype=torch.bfloat16) if recipe.precision == "bf16" else nullcontext()
+def _step_seed(seed: int, iteration: int) -> int:
+    """Of the draws inside the network, for one update: no update's draws depend on another's."""
+    return int.from_bytes(hashlib.sha256(f"network:{seed}:{iteration}".encode()).digest()[:8], "little") >> 1
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     """(3,): summed loss, number of wrong predictions, number of images; stays on the device."""
     wrong = (logits.argmax(dim=1) != labels).sum()
-    return torch.stack([loss.double(), wrong.double(), wrong.new_tensor(len(labels)).double()])
+    return torch.stack([loss.double(), wrong.double(), loss.new_full((), len(labels), dtype=torch.float64)])
 
 
-def _means(sums: Tensor) -> tuple[float, float]:
-    loss, wrong, count = sums.tolist()
+def _means(sums: Iterable[float]) -> tuple[float, float]:
+    loss, wrong, count = sums
     return loss / count, 100 * wrong / count

@@ -7,12 +7,14 @@ take up here or, copied, elsewhere:
 """
 
 import argparse
+import ctypes
 import hashlib
 import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,14 @@ import torch
 
 from ablations.data.feed import Feed
 from ablations.data.load import load
+from ablations.kernels.compiler import cache
 from ablations.keys import from_params
+from ablations.meter import Meter
+from ablations.probes import probe
 from ablations.recipes import Recipe
 from ablations.train import Training
+from models.complexity import activations
+from models.spec import Network
 from orchestrator.trial import Progress
 
 if TYPE_CHECKING:
@@ -30,35 +37,77 @@ if TYPE_CHECKING:
     from orchestrator.studies import RecordedStudy
     from orchestrator.trial import Trial
 
+MOST_MEMORY = 0.6
+"""Share of a device's memory for what the backward pass needs; weights, gradients and workspaces need some too."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""As in malloc.h."""
 DONE, FAILED, WRONG_INPUT, UNREACHABLE, DAMAGED = 0, 1, 2, 4, 5
 """Exit codes, as those of `ablate run`."""
 
 
-def run(params: Mapping[str, Any], progress: Progress, *, data: str, device: str = "cpu", threads: int = 1) -> None:
+def run(
+    params: Mapping[str, Any],
+    progress: Progress,
+    *,
+    data: str,
+    device: str = "cpu",
+    threads: int = 1,
+    share: float = 1.0,
+) -> None:
     """Train until the recipe's last iteration, from the last commit if there is one.
 
-    `data` is the folder of prepared arrays, `device` is `cpu` or `cuda`, `threads` are PyTorch's on the CPU. None
-    changes what is asked, so none is in the key.
+    `data` is the folder of prepared arrays, `device` is `cpu` or `cuda`, `threads` are PyTorch's on the CPU, `share` is
+    the part of the device's memory that is this trial's. None changes what is asked, so none is in the key.
     """
     network, recipe, seed = from_params(params)
     place = torch.device(device)
-    _settle(recipe, place, threads)
-    training = Training(network, recipe, Feed(load(network.data, Path(data)), recipe, seed, place), seed, place)
+    settle(recipe, place, threads)
+    feed = Feed(load(network.data, Path(data)), recipe, seed, place)
+    recompute = needs_recomputing(network, recipe, place, share)
+    training = Training(network, recipe, feed, seed, place, recompute=recompute)
+    progress.about({"kernels": training.kernels, "activations": "recomputed" if recompute else "kept"})
     if (checkpoint := progress.restore()) is not None:
         training.restore(checkpoint)
+    else:
+        if network.parent is not None:
+            training.grow(progress.inherited())
+        _probe(training, progress)
+    _train(training, progress)
+
+
+def _train(training: Training, progress: Progress) -> None:
+    recipe, meter, read = training.recipe, Meter(training.device), training.iteration
     while training.iteration < recipe.iterations:
         training.step()
-        record = _record(training, recipe)
-        if record is not None:
-            progress.log(training.iteration, record)
-            if _diverged(record, last=training.iteration == recipe.iterations):
-                result = {"outcome": "diverged", "diverged_at": training.iteration}
-                progress.finish(training.iteration, training.state(), result)
+        now, last = training.iteration, training.iteration == recipe.iterations
+        if now % recipe.record_every == 0 or last:
+            record = training.running() | {"lr": training.lr}
+            costs, read = meter.read((now - read) * recipe.batch), now
+            with meter.paused():
+                record |= _evaluated(training, last=last)
+            progress.log(now, record, costs)
+            if _diverged(record, last=last):
+                progress.finish(now, training.state(), {"outcome": "diverged", "diverged_at": now})
                 return
-        if training.iteration < recipe.iterations and progress.due():
-            progress.commit(training.iteration, training.state())
-    result = {"outcome": "finished", "weights_sha256": digest(training)}
-    progress.finish(training.iteration, training.state(), result)
+        with meter.paused():
+            _probe(training, progress)
+            if not last and progress.due():
+                progress.commit(now, training.state())
+    progress.finish(training.iteration, training.state(), {"outcome": "finished", "weights_sha256": digest(training)})
+
+
+def _evaluated(training: Training, *, last: bool) -> dict[str, float]:
+    """What is due after this iteration beside the training curve."""
+    recipe, now = training.recipe, training.iteration
+    if now % recipe.evaluate_every and not last:
+        return {}
+    return training.evaluate(clean=last or (recipe.clean_every is not None and now % recipe.clean_every == 0))
+
+
+def _probe(training: Training, progress: Progress) -> None:
+    """Look into the network where the recipe says so."""
+    if training.iteration in training.recipe.probe_iterations:
+        progress.probe(probe(training))
 
 
 def digest(training: Training) -> str:
@@ -70,29 +119,47 @@ def digest(training: Training) -> str:
     return total.hexdigest()
 
 
-def _record(training: Training, recipe: Recipe) -> dict[str, float] | None:
-    """The curve record that is due after this iteration, if one is."""
-    now, last = training.iteration, training.iteration == recipe.iterations
-    if now % recipe.record_every and not last:
-        return None
-    record = training.running() | {"lr": training.lr}
-    if now % recipe.evaluate_every == 0 or last:
-        record |= training.evaluate()
-    return record
-
-
 def _diverged(record: Mapping[str, float], *, last: bool) -> bool:
     """Whether the loss is no number any more; at the end, whether anything measured is none."""
     return not all(map(math.isfinite, record.values() if last else [record["train_loss"]]))
 
 
-def _settle(recipe: Recipe, device: torch.device, threads: int) -> None:
+def settle(recipe: Recipe, device: torch.device, threads: int) -> None:
     """A worker runs one trial after another: whatever is global in PyTorch is set anew for each."""
     if device.type == "cpu":
         torch.set_num_threads(threads)
+        _keep_memory()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True  # a resumed attempt must repeat what a killed one did
+    torch.backends.cudnn.benchmark = not recipe.deterministic
+    torch.backends.cudnn.deterministic = recipe.deterministic  # a resumed attempt must repeat what a killed one did
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(recipe.deterministic, warn_only=True)
+    if recipe.compiled:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache() / "inductor"))  # compiled once for all trials
+
+
+def needs_recomputing(network: Network, recipe: Recipe, device: torch.device, share: float) -> bool:
+    """Whether what the backward pass needs is too much to keep in this share of the device's memory."""
+    value = 2 if recipe.precision == "bf16" else 4
+    kept = 2 * activations(network) * recipe.batch * value  # a convolution's output, and what BN and ReLU make of it
+    return kept > MOST_MEMORY * share * _memory(device)
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes of a GPU, or of this machine for each of its cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (os.cpu_count() or 1)
+
+
+@lru_cache(maxsize=1)
+def _keep_memory() -> None:
+    """Let the C library keep what PyTorch frees, for the next update asks for the same: 2 % less time."""
+    with suppress(OSError, AttributeError):
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        allocator.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

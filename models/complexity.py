@@ -17,3 +17,8 @@ def multiply_adds(network: Network) -> int:
 def weights(layer: Layer) -> int:
     """Values in the layer's filters, without normalisation and bias."""
     return layer.inputs * layer.outputs * layer.kernel**2
+
+
+def activations(network: Network) -> int:
+    """Values that leave the convolutions for one image; a backward pass needs them twice, before and after BN."""
+    return sum(layer.outputs * layer.size**2 for layer in layers(network) if layer.norm)

@@ -6,9 +6,12 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.ledger import Commit, TrialFolder
+from orchestrator.runs import UNITS as METRIC_UNITS
+from orchestrator.runs import numbers, probe_summary
 from orchestrator.studies import RecordedArm, RecordedStudy
 
-UNITS = {"train_error": "percent", "test_error": "percent", "train_loss": "nats", "test_loss": "nats"}
+UNITS = {"%": "percent", "nats": "nats"}
+"""In the names of MLflow's metrics."""
 
 
 class Exhibit:
@@ -48,10 +51,24 @@ class Exhibit:
             return
         curves, clock = (self.folder.records(stream, self._head) for stream in ("curves.jsonl", "clock.jsonl"))
         for record, made in zip(curves, clock, strict=True):
+            costs = {name: value for name, value in made.items() if name not in ("time", "seconds")}
             if record["iteration"] > after:
-                for name, value in record.items():
+                for name, value in (record | costs).items():
                     if name != "iteration":
                         yield metric_name(name), float(value), int(made["time"] * 1000), record["iteration"]
+        yield from self._probed(after)
+
+    def _probed(self, after: int) -> Iterator[tuple[str, float, int, int]]:
+        """What each probe comes down to, at the time of the commit that holds it.
+
+        One at iteration 0 goes with the first points: none was sent before them.
+        """
+        assert self._head is not None
+        moment = int(self._head.time * 1000)
+        for record in self.folder.records("probes.jsonl", self._head):
+            if record["iteration"] > after or (after == 0 and record["iteration"] == 0):
+                for name, value in probe_summary(numbers(record)).items():
+                    yield f"probe.{name}", float(value), moment, record["iteration"]
 
     def params(self) -> dict[str, str]:
         arm = self.arm
@@ -113,7 +130,8 @@ class Exhibit:
 
 def metric_name(metric: str) -> str:
     """`train_error_percent`: names in MLflow carry their unit."""
-    return f"{metric}_{UNITS[metric]}" if metric in UNITS else metric
+    unit = UNITS.get(METRIC_UNITS.get(metric, ""))
+    return f"{metric}_{unit}" if unit else metric
 
 
 def _milliseconds(moment: str | None) -> int | None:

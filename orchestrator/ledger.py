@@ -5,7 +5,8 @@ A trial owns one folder, `trials/<key>/`, and writes nowhere else:
     trial.json            what the trial is
     commit.json           what of the files beside it is valid; replaced in one atomic step
     curves.jsonl          curve records, the same bytes for the same trial
-    clock.jsonl           when each record was made, and after how many seconds of training
+    clock.jsonl           when each record was made, after how many seconds of training, and what training cost
+    probes.jsonl          what probes saw inside the network, the same bytes for the same trial
     checkpoint-*.pt       the checkpoints of the last two commits
     attempts/0001.json    one file per attempt: where, when, with what, and how it ended
 
@@ -31,7 +32,9 @@ from typing import IO, Any, Self
 from orchestrator.trial import Trial
 
 FORMAT = 1
-STREAMS = ("curves.jsonl", "clock.jsonl")
+STREAMS = ("curves.jsonl", "clock.jsonl", "probes.jsonl")
+NOTHING = (0, hashlib.sha256().hexdigest())
+"""Length and sha256 of a stream that a trial does not have, as those of older versions."""
 CHECKPOINT = re.compile(r"checkpoint-\d{8,}-\d{4,}\.pt")
 OUTCOMES = ("finished", "diverged")
 """Of a trial that has its result."""
@@ -100,7 +103,7 @@ class TrialFolder:
 
     def valid(self, stream: str, commit: Commit) -> bytes:
         """The committed part of a stream. Raises LedgerError if it is not what was committed."""
-        length, sha256 = commit.streams[stream]
+        length, sha256 = commit.streams.get(stream, NOTHING)
         try:
             with open(self.path / stream, "rb", opener=_unfollowed) as file:
                 data = file.read(length)
@@ -193,11 +196,17 @@ class Attempt:
         self._started = time.monotonic()  # training begins here; what came before was the start of a process
         return self._checkpoint
 
-    def log(self, iteration: int, values: Mapping[str, float]) -> None:
-        self._pending["curves.jsonl"] += _line({"iteration": iteration} | {k: _plain(v) for k, v in values.items()})
-        self._pending["clock.jsonl"] += _line(
-            {"iteration": iteration, "time": round(time.time(), 3), "seconds": round(self._seconds(), 3)}
-        )
+    def about(self, facts: Mapping[str, Any]) -> None:
+        self._record |= facts
+        write_json(self._record_path, self._record)
+
+    def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float]) -> None:
+        self._pending["curves.jsonl"] += _line({"iteration": iteration} | _plain(values))
+        made = {"iteration": iteration, "time": round(time.time(), 3), "seconds": round(self._seconds(), 3)}
+        self._pending["clock.jsonl"] += _line(made | dict(costs))
+
+    def probe(self, record: Mapping[str, Any]) -> None:
+        self._pending["probes.jsonl"] += _line(_plain(record))
 
     def due(self) -> bool:
         return time.monotonic() - self._last_commit >= self._commit_seconds
@@ -310,7 +319,9 @@ class Attempt:
 
 def _commit(data: Mapping[str, Any]) -> Commit:
     """A commit as it was read from JSON. Raises ValueError, TypeError or KeyError for what is none."""
-    streams = {name: (int(data["streams"][name][0]), str(data["streams"][name][1])) for name in STREAMS}
+    streams = {name: (int(length), str(sha256)) for name, (length, sha256) in data["streams"].items()}
+    if not {"curves.jsonl", "clock.jsonl"} <= streams.keys() <= set(STREAMS):
+        raise ValueError(f"no streams of a trial: {sorted(streams)}")
     commit = Commit(**{**data, "streams": streams})
     numbers = (commit.iteration, commit.seconds, commit.attempt, commit.time)
     if not all(isinstance(each, int | float) for each in numbers) or commit.iteration < 0:
@@ -327,9 +338,13 @@ def last_line(error: BaseException) -> str:
     return " ".join(traceback.format_exception_only(error)[-1].split())[:1000]
 
 
-def _plain(value: float) -> float | str:
+def _plain(value: Any) -> Any:
     """JSON has no NaN and no infinity; they are kept as text, never as 0."""
-    return value if abs(value) < float("inf") else str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import fmean, median
 from typing import Any
 
 from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder
@@ -26,9 +27,15 @@ class Outcome(StrEnum):
 
 UNITS: Mapping[str, str] = {
     "train_error": "%",
+    "clean_train_error": "%",
+    "validation_error": "%",
     "test_error": "%",
+    "precise_test_error": "%",
     "train_loss": "nats",
+    "clean_train_loss": "nats",
+    "validation_loss": "nats",
     "test_loss": "nats",
+    "precise_test_loss": "nats",
     "lr": "1",
 }
 """Unit of each metric. Errors are percentages, never accuracies."""
@@ -64,13 +71,19 @@ class Run:
     """Iterations of a complete trial."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
-    """Of a finished or diverged trial: `last_train_error`, `last_test_error`, `best_test_error`, `best_iteration`,
-    `tail_train_error` (mean over the last 10/64 of the iterations, the paper's last 10k), `diverged_at`."""
+    """Of a finished or diverged trial: `last_...` of every metric's error, `best_test_error`, `best_iteration`,
+    `tail_train_error`, `tail_test_error` (means over the last 10/64 of the iterations, the paper's last 10k),
+    `diverged_at`."""
     attempts: Sequence[Mapping[str, Any]] = ()
     """One record per attempt, oldest first: `started`, `ended`, `seconds`, `cause`, `host`, `hardware`, `versions`,
     `commit`, `dirty`."""
     seconds: float = 0.0
     """Training seconds over all attempts, as committed."""
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """`images_per_second` (median over the records), `peak_memory_mib` (highest), `device_energy_joules` (sum): of the
+    machines that trained it, and left out where they do not tell."""
+    probes: Sequence[Mapping[str, Any]] = ()
+    """What the probes saw, in order; `probe_summary` says what each comes down to."""
     reason: str | None = None
     mlflow_run: str | None = None
     notes: Sequence[str] = ()
@@ -105,6 +118,8 @@ def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger) -> Run:
     try:
         head = folder.head()
         curves = _curves(folder, head) if head else {}
+        costs = _costs(folder.records("clock.jsonl", head)) if head else {}
+        probes = folder.records("probes.jsonl", head) if head else []
     except LedgerError as error:
         return Run(**known, outcome=Outcome.MISSING, notes=(str(error),))
     if head is None:
@@ -120,6 +135,8 @@ def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger) -> Run:
         curves=curves,
         result=dict(head.result) | _summary(curves, known["iterations"]) if head.result else {},
         seconds=head.seconds,
+        costs=costs,
+        probes=tuple(numbers(each) for each in probes),
         notes=tuple(note for each in attempts for note in each.get("notes", ())),
     )
 
@@ -138,16 +155,55 @@ def _curves(folder: TrialFolder, head: Commit) -> dict[str, Curve]:
 def _summary(curves: Mapping[str, Curve], iterations: int) -> dict[str, float]:
     """The numbers that tables show: last, best (the paper reports the last) and the mean of the tail."""
     summary: dict[str, float] = {}
-    if train := curves.get("train_error"):
-        tail = [v for i, v in zip(train.iterations, train.values, strict=True) if i > iterations * (1 - PAPER_TAIL)]
-        summary["last_train_error"] = train.values[-1]
-        if tail:
-            summary["tail_train_error"] = sum(tail) / len(tail)
+    for name, curve in curves.items():
+        if name.endswith("_error"):
+            summary[f"last_{name}"] = curve.values[-1]
+    for name in ("train_error", "test_error"):
+        if (curve := curves.get(name)) and (tail := _tail(curve, iterations)):
+            summary[f"tail_{name}"] = fmean(tail)
     if test := curves.get("test_error"):
-        summary["last_test_error"] = test.values[-1]
         best = min(range(len(test.values)), key=lambda each: test.values[each])
         summary |= {"best_test_error": test.values[best], "best_iteration": test.iterations[best]}
     return summary
+
+
+def _tail(curve: Curve, iterations: int) -> list[float]:
+    start = iterations * (1 - PAPER_TAIL)
+    return [value for at, value in zip(curve.iterations, curve.values, strict=True) if at > start]
+
+
+_COSTS = {"images_per_second": median, "peak_memory_mib": max, "device_energy_joules": sum}
+
+
+def _costs(clock: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What training cost, over all records that tell."""
+    told = {name: [record[name] for record in clock if name in record] for name in _COSTS}
+    return {name: round(float(_COSTS[name](values)), 1) for name, values in told.items() if values}
+
+
+def numbers(part: Any) -> Any:
+    """NaN and infinity, which the ledger keeps as text, as numbers again."""
+    if isinstance(part, dict):
+        return {name: numbers(each) for name, each in part.items()}
+    if isinstance(part, list):
+        return [numbers(each) for each in part]
+    return float(part) if part in ("nan", "inf", "-inf") else part
+
+
+def probe_summary(record: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers that a probe comes down to, by name."""
+    gradient = record["gradient"]
+    found = {
+        "gradient_first_over_last": gradient[0] / gradient[-1],
+        "gradient_max_over_min": max(gradient) / min(gradient),
+        "norm_variance_min": min(record["norm_variance"]),
+        "activation_variance_min": min(record["activation_variance"]),
+    }
+    if record["response"]:
+        found["response_mean"] = fmean(record["response"])
+    if record["residual_over_input"]:
+        found["residual_over_input_median"] = median(record["residual_over_input"])
+    return found
 
 
 def _published(ledger: Ledger, key: str) -> str | None:

@@ -56,8 +56,16 @@ class Progress(Protocol):
         """The checkpoint of the last commit, or None at the start."""
         ...
 
-    def log(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Add one curve record; it counts once it is committed."""
+    def about(self, facts: Mapping[str, Any]) -> None:
+        """How this attempt computes: kept with its record, beside its host and versions."""
+        ...
+
+    def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float]) -> None:
+        """Add one curve record, and what training cost since the last; it counts once it is committed."""
+        ...
+
+    def probe(self, record: Mapping[str, Any]) -> None:
+        """Add what a probe saw, with its `iteration`; it counts once it is committed."""
         ...
 
     def due(self) -> bool:

@@ -11,22 +11,31 @@ from ablations.data.draws import draw, order
 from ablations.data.images import Images
 from ablations.recipes import Recipe
 
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W) in channels-last memory, and labels (B,)."""
+
 
 class Feed:
-    """Training batches and test batches, (B, C, H, W) in channels-last memory, with labels (B,)."""
+    """Training batches, and the same images and the test's as they are; every pixel stays on the device as uint8."""
 
     def __init__(self, images: Images, recipe: Recipe, seed: int, device: torch.device) -> None:
         self.recipe, self.seed, self.device = recipe, seed, device
-        self.pixels = torch.from_numpy(images.train).to(device)
-        self.labels = torch.from_numpy(images.train_labels).to(device)
-        self.test_pixels = torch.from_numpy(images.test).to(device)
-        self.test_labels = torch.from_numpy(images.test_labels).to(device)
-        mean, scale = _moments(images.train, recipe)
+        kept, held_out = split(len(images.train_labels), recipe.held_out)
+        train = images.train if recipe.held_out == 0 else images.train[kept]
+        self.pixels = torch.from_numpy(train).to(device)
+        self.labels = torch.from_numpy(images.train_labels[kept]).to(device)
+        self._held_out = _resident(images.train[held_out], images.train_labels[held_out], device)
+        self._test = _resident(images.test, images.test_labels, device)
+        mean, scale = _moments(train, recipe)
         self.mean, self.scale = torch.from_numpy(mean).to(device), scale
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+    def batch(self, iteration: int) -> Batch:
         """The batch of SGD update `iteration`, counted from 0. Epochs follow each other without a short batch."""
+        return self.drawn(self.draws(iteration))
+
+    def draws(self, iteration: int) -> Tensor:
+        """What is random in that batch, as `drawn` reads it: (4, B), on the device."""
         count, size = len(self.labels), self.recipe.batch
         start = iteration * size
         spans = []
@@ -35,14 +44,31 @@ class Feed:
             take = min(size, count - offset)
             spans.append(self._epoch(epoch)[:, offset : offset + take])
             start, size = start + take, size - take
-        index, dy, dx, flip = spans[0] if len(spans) == 1 else torch.cat(spans, dim=1)
+        return spans[0] if len(spans) == 1 else torch.cat(spans, dim=1)
+
+    def drawn(self, draws: Tensor) -> Batch:
+        """The augmented training images that these draws choose: tensors in, tensors out, no wait."""
+        index, dy, dx, flip = draws
         return self._augment(self._normalise(self.pixels[index]), dy, dx, flip), self.labels[index]
 
-    def test_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def test_batches(self, size: int) -> Iterator[Batch]:
         """Every test image once, unaugmented, in a fixed order."""
-        for start in range(0, len(self.test_labels), size):
-            pixels = self._normalise(self.test_pixels[start : start + size])
-            yield pixels.permute(0, 3, 1, 2), self.test_labels[start : start + size]
+        return self._plain(*self._test, size)
+
+    def validation_batches(self, size: int) -> Iterator[Batch]:
+        """Every image that was kept out of training once, unaugmented."""
+        return self._plain(*self._held_out, size)
+
+    def clean_batches(self, size: int, images: int | None = None) -> Iterator[Batch]:
+        """Training images unaugmented, each at most once: all in their order, or a number of them, mixed."""
+        if images is None:
+            return self._plain(self.pixels, self.labels, size)
+        chosen = torch.from_numpy(order(0, 0, len(self.labels))[:images]).to(self.device)
+        return self._plain(self.pixels[chosen], self.labels[chosen], size)
+
+    def _plain(self, pixels: Tensor, labels: Tensor, size: int) -> Iterator[Batch]:
+        for start in range(0, len(labels), size):
+            yield self._normalise(pixels[start : start + size]).permute(0, 3, 1, 2), labels[start : start + size]
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         return (pixels.float() - self.mean) * self.scale
@@ -70,8 +96,20 @@ class Feed:
         rows = (words & np.uint64(0xFFFFFF)) % places
         columns = (words >> np.uint64(24) & np.uint64(0xFFFFFF)) % places
         flips = words >> np.uint64(63)
-        table = np.stack([index, *(part.astype(np.int64) for part in (rows, columns, flips))])
-        return torch.from_numpy(table).to(self.device)
+        table = torch.from_numpy(np.stack([index, *(part.astype(np.int64) for part in (rows, columns, flips))]))
+        if self.device.type == "cuda":
+            return table.pin_memory().to(self.device, non_blocking=True)  # the step never waits for a copy
+        return table
+
+
+def split(images: int, held_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the images that are trained on, in their order, and of those kept out: the same for all seeds."""
+    mixed = np.argsort(draw(0, "held out", 0, images), kind="stable")
+    return np.sort(mixed[held_out:]), np.sort(mixed[:held_out])
+
+
+def _resident(pixels: np.ndarray, labels: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device)
 
 
 def _moments(pixels: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, float]:

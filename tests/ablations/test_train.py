@@ -34,8 +34,11 @@ class Batches:
     def __init__(self, *batches: tuple[Tensor, Tensor]) -> None:
         self.batches = batches
 
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        return self.batches[min(iteration, len(self.batches) - 1)]
+    def draws(self, iteration: int) -> int:
+        return min(iteration, len(self.batches) - 1)
+
+    def drawn(self, draws: int) -> tuple[Tensor, Tensor]:
+        return self.batches[draws]
 
 
 def training(values: Recipe, *batches: tuple[Tensor, Tensor], depth: int = 8) -> Training:
@@ -61,7 +64,7 @@ class Neuron(nn.Module):
 
 def instead(monkeypatch: pytest.MonkeyPatch, module: Callable[[], nn.Module]) -> None:
     """Train this module, which needs no initialisation."""
-    monkeypatch.setattr(train, "build", lambda network: module())
+    monkeypatch.setattr(train, "build", lambda *_, **__: module())
     monkeypatch.setattr(train, "initialise", lambda *_: None)
 
 
@@ -209,7 +212,7 @@ def test_the_paper_s_deepest_networks_warm_up(depth: int, warms: bool, monkeypat
     """At 0.01 (sec. 4.2), from 110 layers on."""
     instead(monkeypatch, Answers)
     one = training(CIFAR, answered(90), depth=depth)
-    assert one.warming is warms
+    assert one.schedule.warming is warms
     assert rate(one, 0) == (0.01 if warms else 0.1)
 
 
@@ -217,7 +220,7 @@ def test_the_paper_s_deepest_networks_warm_up(depth: int, warms: bool, monkeypat
 def test_no_network_warms_up_where_the_recipe_says_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`warmup_from_depth: null`, as in what ships for digits and ImageNet."""
     instead(monkeypatch, Answers)
-    assert not training(RECIPES[name], answered(90), depth=1202).warming
+    assert not training(RECIPES[name], answered(90), depth=1202).schedule.warming
 
 
 @pytest.mark.parametrize(
@@ -251,7 +254,7 @@ def test_the_warm_up_ends_below_80_percent_of_errors(
         rates.append(one.lr)
     left = left or len(rates)
     assert rates == [0.01] * left + [0.1] * (len(rates) - left)
-    assert one.warming is (left == len(rates))
+    assert one.schedule.warming is (left == len(rates))
 
 
 def test_drops_stay_where_they_are_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ablations import keys, train, trial
+from ablations import keys, learning_rate, train, trial
 from ablations.data import load
 from ablations.recipes import DIGITS, Recipe
 from ablations.trial import main, run
@@ -58,7 +58,7 @@ def params(name: str = "digits", shortcut: Shortcut = "A", seed: int = 0, **valu
 
 @pytest.fixture(autouse=True)
 def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "WARMUP_WINDOW", WINDOW)
+    monkeypatch.setattr(learning_rate, "WARMUP_WINDOW", WINDOW)
 
 
 class Killed(Exception):
@@ -84,11 +84,25 @@ class Notebook:
     """How often `due` was asked in this attempt."""
     commits: int = 0
     result: dict[str, Any] | None = None
+    parent: bytes | None = None
+    """Final checkpoint of the trial that this one begins from."""
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def restore(self) -> bytes | None:
         return self.checkpoint
 
-    def log(self, iteration: int, values: Mapping[str, float]) -> None:
+    def about(self, facts: Mapping[str, Any]) -> None:
+        self.facts = dict(facts)
+
+    def inherited(self) -> bytes:
+        assert self.parent is not None
+        return self.parent
+
+    def probe(self, record: Mapping[str, Any]) -> None:
+        self.pending.append({"probe": dict(record)})
+
+    def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float]) -> None:
+        assert costs["images_per_second"] > 0
         self.pending.append({"iteration": iteration, **values})
         if iteration == self.dies_at and self.instant == "before":
             raise Killed
@@ -124,6 +138,7 @@ class Notebook:
             "checkpoint": self.checkpoint,
             "at": self.at,
             "commits": self.commits,
+            "parent": self.parent,
         }
         return Notebook(**{**kept, **changes})
 
@@ -187,6 +202,8 @@ def test_records_are_where_the_recipe_says(values: dict[str, Any], recorded: lis
     assert [record["iteration"] for record in found if "test_error" in record] == evaluated
     for record in found:
         measured = {"test_loss", "test_error"} if record["iteration"] in evaluated else set()
+        if record is found[-1]:
+            measured |= {"clean_train_loss", "clean_train_error"}
         assert set(record) == {"iteration", "train_loss", "train_error", "lr"} | measured
         assert all(0 <= record[name] <= 100 for name in record if name.endswith("error"))
 
@@ -311,7 +328,7 @@ def test_a_commit_is_asked_for_after_every_update_but_the_last() -> None:
     assert twin("digits").commits == 0
 
 
-FORGOTTEN = ["module", "optimiser", "iteration", "window", "warming", "warmup_window"]
+FORGOTTEN = ["module", "momenta", "iteration", "totals", "recorded", "schedule", "seen"]
 
 
 @pytest.mark.parametrize("part", FORGOTTEN)
@@ -320,15 +337,17 @@ def test_these_tests_notice_what_a_checkpoint_forgets(part: str, monkeypatch: py
     restore, fresh = train.Training.restore, train.Training.state
 
     def forgetful(self: train.Training, checkpoint: bytes) -> None:
-        started = torch.load(io.BytesIO(fresh(self)), weights_only=True)
-        state = torch.load(io.BytesIO(checkpoint), weights_only=True)
+        started = train.load_checkpoint(fresh(self), torch.device("cpu"))
+        state = train.load_checkpoint(checkpoint, torch.device("cpu"))
+        place, fresh_place = (state["schedule"], started["schedule"]) if part == "seen" else (state, started)
+        place[part] = fresh_place[part]
         buffer = io.BytesIO()
-        torch.save({**state, part: started[part]}, buffer)
+        torch.save({**state, "sha256": train.checksum(state)}, buffer)
         restore(self, buffer.getvalue())
 
     monkeypatch.setattr(train.Training, "restore", forgetful)
     # The warm-up ends after update 16, by the errors of 9 to 16; those of 15 and 16 alone would not end it.
-    at = {"warming": 18, "warmup_window": 14}.get(part, 13)
+    at = {"schedule": 18, "seen": 14}.get(part, 13)
     found = attempted(params("warming"), (at, "after"), commits_at={at})
     with pytest.raises(AssertionError):
         assert_same(found, twin("warming"))
@@ -381,7 +400,8 @@ class Doomed:
 
     def __init__(self, attempt: Attempt, calls: int) -> None:
         self.attempt, self.calls = attempt, calls
-        self.restore, self.log = attempt.restore, attempt.log
+        self.restore, self.log, self.about = attempt.restore, attempt.log, attempt.about
+        self.probe, self.inherited = attempt.probe, attempt.inherited
         self.commit, self.finish = attempt.commit, attempt.finish
 
     def due(self) -> bool:

@@ -208,7 +208,7 @@ def test_batch_normalisation_of_a_surviving_block_still_does_the_sum_and_the_rel
     """The one kernel that does all three is asked for them, with noise too."""
     asked: list[tuple[bool, bool]] = []
 
-    def fused(norm: BatchNorm, x: Tensor, plus: Tensor | None, rectify: bool) -> Tensor:
+    def fused(norm: BatchNorm, x: Tensor, plus: Tensor | None, rectify: bool, follow: bool) -> Tensor:
         asked.append((plus is not None, rectify))
         y = nn.functional.batch_norm(x, None, None, training=True) + (0 if plus is None else plus)
         return y.relu() if rectify else y

@@ -1,0 +1,48 @@
+"""One SGD update as a CUDA graph: hundreds of small kernels for one launch, which is what bounds small networks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+EAGER_UPDATES = 3
+"""Updates of each attempt before the capture: they make momenta and workspaces, which a graph cannot."""
+
+
+class Graph:
+    """An update on a device, first as it is, then captured once and replayed: the same kernels, so the same bits.
+
+    The update must read nothing that changes from one to the next but its argument and tensors that are written in
+    place, and never wait for the device.
+    """
+
+    def __init__(self, update: Callable[[Tensor], None]) -> None:
+        self._update, self._done = update, 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._argument: Tensor | None = None
+
+    def __call__(self, argument: Tensor) -> None:
+        if self._done < EAGER_UPDATES:
+            self._eagerly(argument)
+            self._done += 1
+            return
+        if self._graph is None or self._argument is None:
+            self._capture(argument)
+        assert self._graph is not None
+        assert self._argument is not None
+        self._argument.copy_(argument)
+        self._graph.replay()
+
+    def _eagerly(self, argument: Tensor) -> None:
+        """On a stream of its own, as the capture will be: memory that was allocated on another could not be reused."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self._update(argument)
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def _capture(self, argument: Tensor) -> None:
+        """Nothing is computed here: kernels are recorded."""
+        self._argument, self._graph = argument.clone(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._update(self._argument)
