@@ -173,6 +173,7 @@ class Attempt:
         self, path: Path, trial: Trial, provenance: Mapping[str, Any], commit_seconds: float, wait: bool
     ) -> None:
         self.folder, self._commit_seconds = TrialFolder(path), commit_seconds
+        self._after = trial.after
         (path / "attempts").mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             lock = held.enter_context((path / "lock").open("a"))
@@ -192,6 +193,22 @@ class Attempt:
     def restore(self) -> bytes | None:
         self._started = time.monotonic()  # training begins here; what came before was the start of a process
         return self._checkpoint
+
+    def inherited(self) -> bytes:
+        """The final checkpoint of the trial that this one comes after. Raises LedgerError if it is not there."""
+        if self._after is None:
+            raise LedgerError(f"{self.folder.path}: it comes after no trial, so there is no checkpoint to begin from")
+        earlier = TrialFolder(self.folder.path.with_name(self._after))
+        head = earlier.head()
+        if head is None or head.result is None:
+            raise LedgerError(f"{earlier.path}: not done, and another trial begins from its end; run it first")
+        checkpoint = earlier.checkpoint(head)
+        if checkpoint is None:
+            raise LedgerError(
+                f"{earlier.path}/{head.checkpoint}: missing or damaged, and another trial begins from it; remove the"
+                " folder to run it again"
+            )
+        return checkpoint
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
         self._pending["curves.jsonl"] += _line({"iteration": iteration} | {k: _plain(v) for k, v in values.items()})

@@ -38,6 +38,8 @@ class Trial:
     resources: Resources = field(default_factory=Resources)
     blocked: str | None = None
     """Why the trial cannot run here; None when it can."""
+    after: str | None = None
+    """Key of the trial whose final checkpoint it begins from."""
 
 
 class State(StrEnum):
@@ -54,6 +56,10 @@ class Progress(Protocol):
 
     def restore(self) -> bytes | None:
         """The checkpoint of the last commit, or None at the start."""
+        ...
+
+    def inherited(self) -> bytes:
+        """The final checkpoint of the trial that this one comes after."""
         ...
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:

@@ -88,6 +88,9 @@ class Notebook:
     def restore(self) -> bytes | None:
         return self.checkpoint
 
+    def inherited(self) -> bytes:
+        pytest.fail("these trials begin from random weights")
+
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
         self.pending.append({"iteration": iteration, **values})
         if iteration == self.dies_at and self.instant == "before":
@@ -381,7 +384,7 @@ class Doomed:
 
     def __init__(self, attempt: Attempt, calls: int) -> None:
         self.attempt, self.calls = attempt, calls
-        self.restore, self.log = attempt.restore, attempt.log
+        self.restore, self.inherited, self.log = attempt.restore, attempt.inherited, attempt.log
         self.commit, self.finish = attempt.commit, attempt.finish
 
     def due(self) -> bool:
