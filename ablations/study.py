@@ -203,6 +203,8 @@ def _arms(asked: Sequence[Cell], overrides: Sequence[str]) -> tuple[Arm, ...]:
         if earlier is not cell:
             raise StudyError(_twice(arm, earlier, cell, overrides))
         arms.append(arm)
+    for arm, cell in zip(arms, asked, strict=True):
+        _check_parent(arm, cell, arms)
     return _named(arms, [cell.get("recipe") for cell in asked])
 
 
@@ -277,6 +279,25 @@ def _check_together(arm: Arm, cell: Cell) -> None:
         raise StudyError(
             f"{cell.where_of('stride')}: stride {arm.network.stride} changes nothing in {arm.network.name};"
             " only bottleneck networks (imagenet, 50, 101 or 152 layers) have it; remove it there"
+        )
+
+
+def parent(network: Network) -> Network | None:
+    """The network from whose trained weights this one is grown; None where it begins from random ones."""
+    return getattr(network, "parent", None)
+
+
+def _check_parent(arm: Arm, cell: Cell, arms: Sequence[Arm]) -> None:
+    """A grown arm begins from the end of another one, seed by seed, so the study trains that one too."""
+    grown_from = parent(arm.network)
+    if grown_from is None:
+        return
+    seeds = max((each.seeds for each in arms if (each.network, each.recipe) == (grown_from, arm.recipe)), default=0)
+    if seeds < arm.seeds:
+        has = f"that arm has {seeds} of the {arm.seeds} seeds" if seeds else "the study has no such arm"
+        raise StudyError(
+            f"{cell.where_of('grown_from', 'depth')}: {arm.name} is grown from {grown_from.name} under the same recipe, and {has};"
+            f" add {{depth: {grown_from.depth}, shortcut: {grown_from.shortcut}, seeds: {arm.seeds}}}"
         )
 
 

@@ -10,7 +10,7 @@ from ablations import keys
 from ablations.data.sets import SETS
 from ablations.grid import WIDTHS
 from ablations.recipes import CIFAR, IMAGENET, Recipe
-from ablations.study import Arm, Study
+from ablations.study import Arm, Study, parent
 from models.complexity import multiply_adds, parameters
 from models.layers import layers
 from models.spec import Network
@@ -97,7 +97,14 @@ def _of_arm(arm: Arm, resources: Resources) -> Iterator[Trial]:
             launches=float(arm.recipe.iterations * cost["layers"]),
             resources=resources,
             blocked=SETS[arm.network.data].blocked,
+            after=_parent_key(arm, seed),
         )
+
+
+def _parent_key(arm: Arm, seed: int) -> str | None:
+    """Key of the trial from whose end this one begins: the smaller network under the same recipe and seed."""
+    grown_from = parent(arm.network)
+    return None if grown_from is None else keys.key(keys.params(grown_from, arm.recipe, seed))
 
 
 @lru_cache(maxsize=256)

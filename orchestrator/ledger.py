@@ -176,6 +176,7 @@ class Attempt:
         self, path: Path, trial: Trial, provenance: Mapping[str, Any], commit_seconds: float, wait: bool
     ) -> None:
         self.folder, self._commit_seconds = TrialFolder(path), commit_seconds
+        self._after = trial.after
         (path / "attempts").mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             lock = held.enter_context((path / "lock").open("a"))
@@ -196,14 +197,30 @@ class Attempt:
         self._started = time.monotonic()  # training begins here; what came before was the start of a process
         return self._checkpoint
 
+    def inherited(self) -> bytes:
+        """The final checkpoint of the trial that this one comes after. Raises LedgerError if it is not there."""
+        if self._after is None:
+            raise LedgerError(f"{self.folder.path}: it comes after no trial, so there is no checkpoint to begin from")
+        earlier = TrialFolder(self.folder.path.with_name(self._after))
+        head = earlier.head()
+        if head is None or head.result is None:
+            raise LedgerError(f"{earlier.path}: not done, and another trial begins from its end; run it first")
+        checkpoint = earlier.checkpoint(head)
+        if checkpoint is None:
+            raise LedgerError(
+                f"{earlier.path}/{head.checkpoint}: missing or damaged, and another trial begins from it; remove the"
+                " folder to run it again"
+            )
+        return checkpoint
+
     def about(self, facts: Mapping[str, Any]) -> None:
         self._record |= facts
         write_json(self._record_path, self._record)
 
-    def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float]) -> None:
+    def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
         self._pending["curves.jsonl"] += _line({"iteration": iteration} | _plain(values))
         made = {"iteration": iteration, "time": round(time.time(), 3), "seconds": round(self._seconds(), 3)}
-        self._pending["clock.jsonl"] += _line(made | dict(costs))
+        self._pending["clock.jsonl"] += _line(made | dict(costs or {}))
 
     def probe(self, record: Mapping[str, Any]) -> None:
         self._pending["probes.jsonl"] += _line(_plain(record))

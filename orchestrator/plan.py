@@ -1,9 +1,13 @@
-"""What running a study would do now: new, partial, done, blocked; in which order, and how long it would take."""
+"""What running a study would do now: new, partial, done, blocked; in which order, and how long it would take.
+
+A trial may begin from the end of another, and then comes after it. What counts for the order is how long a trial and
+those that wait for it take together: a short one that a long one waits for is not left for last.
+"""
 
 import heapq
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.ledger import STREAMS, Commit, Ledger, LedgerError, TrialFolder
 from orchestrator.trial import State, Trial
@@ -31,7 +35,8 @@ class PlannedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Trials in the order in which they would run: longest expected first."""
+    """Trials in the order in which they would run: longest expected first, with what waits for it; each after the one
+    that it begins from."""
 
     trials: Sequence[PlannedTrial]
 
@@ -52,23 +57,43 @@ class Plan:
 
     def wall_seconds(self, slots: int) -> float:
         """Expected seconds until the last trial ends, with `slots` trials at a time in this order."""
-        return finish_times([each.expected_seconds for each in self.open], slots)
+        places = {each.trial.key: place for place, each in enumerate(self.open)}
+        after = [places.get(each.trial.after or "") for each in self.open]
+        return finish_times([each.expected_seconds for each in self.open], slots, after)
 
 
 def plan(trials: Iterable[Trial], ledger: Ledger) -> Plan:
     """The set difference between what is asked and what the ledger holds, priced and ordered."""
     found = [(trial, *_look(ledger.folder(trial.key))) for trial in trials]
     correction = _correction([(trial, head) for trial, head, _ in found])
-    planned = [_planned(trial, head, damage, correction) for trial, head, damage in found]
-    return Plan(trials=sorted(planned, key=lambda each: -each.expected_seconds))
+    planned = {trial.key: _planned(trial, head, damage, correction) for trial, head, damage in found}
+    blocked = _blocked_with_parents(planned, ledger)
+    return Plan(trials=sorted(blocked.values(), key=_urgency(blocked)))
 
 
-def finish_times(seconds: Sequence[float], slots: int) -> float:
-    """When the last of these ends if each starts, in this order, on the slot that is free first."""
+def finish_times(seconds: Sequence[float], slots: int, after: Sequence[int | None] = ()) -> float:
+    """When the last of these ends if the first that may start does so on the slot that is free first.
+
+    `after` holds for each the place of the one that must have ended before, or None.
+    """
     free = [0.0] * max(1, min(slots, len(seconds)))
-    for each in seconds:
-        heapq.heapreplace(free, free[0] + each)
+    ends: dict[int, float] = {}
+    waiting = list(range(len(seconds)))
+    before = after or [None] * len(seconds)
+    while waiting:
+        now = heapq.heappop(free)
+        ready = next((each for each in waiting if _ended(before[each], ends, now)), None)
+        if ready is None:  # the slot stands idle until the next of the running ones ends
+            heapq.heappush(free, min(end for end in ends.values() if end > now))
+            continue
+        waiting.remove(ready)
+        ends[ready] = now + seconds[ready]
+        heapq.heappush(free, ends[ready])
     return max(free)
+
+
+def _ended(place: int | None, ends: Mapping[int, float], now: float) -> bool:
+    return place is None or ends.get(place, float("inf")) <= now
 
 
 def guess(trial: Trial) -> float:
@@ -106,6 +131,51 @@ def _planned(trial: Trial, head: Commit | None, damage: str | None, correction: 
         reason=damage or trial.blocked if state is State.BLOCKED else None,
         damaged=damage is not None,
     )
+
+
+def _blocked_with_parents(planned: Mapping[str, PlannedTrial], ledger: Ledger) -> dict[str, PlannedTrial]:
+    """The same trials; those that begin from one that cannot be done are blocked too."""
+    found: dict[str, PlannedTrial] = {}
+    for key in planned:
+        for each in _ancestry(key, planned):
+            reason = _parent_problem(each.trial, found, ledger) if each.state in (State.NEW, State.PARTIAL) else None
+            found[each.trial.key] = replace(each, state=State.BLOCKED, reason=reason) if reason else each
+    return {key: found[key] for key in planned}
+
+
+def _ancestry(key: str, planned: Mapping[str, PlannedTrial]) -> list[PlannedTrial]:
+    """The trial and those that it comes after, the first of them first."""
+    line: list[PlannedTrial] = []
+    at = planned.get(key)
+    while at is not None:
+        line.append(at)
+        at = planned.get(at.trial.after or "")
+    return line[::-1]
+
+
+def _parent_problem(trial: Trial, found: Mapping[str, PlannedTrial], ledger: Ledger) -> str | None:
+    """Why the trial that this one begins from will not be done."""
+    if trial.after is None:
+        return None
+    parent = found.get(trial.after)
+    if parent is None:
+        head, damage = _look(ledger.folder(trial.after))
+        done = head is not None and head.result is not None
+        return None if done else damage or f"it begins from trial {trial.after}, which is neither done nor asked for"
+    blocked = parent.state is State.BLOCKED
+    return f"it begins from {parent.trial.name}, which is blocked: {parent.reason}" if blocked else None
+
+
+def _urgency(planned: Mapping[str, PlannedTrial]) -> Callable[[PlannedTrial], tuple[float, int]]:
+    """A sort key: most seconds first, those of what waits for the trial included, and a parent before its child."""
+    together = {key: each.expected_seconds for key, each in planned.items()}
+    lines = {key: _ancestry(key, planned) for key in planned}
+    for line in lines.values():
+        behind = 0.0
+        for each in reversed(line):
+            behind += each.expected_seconds
+            together[each.trial.key] = max(together[each.trial.key], behind)
+    return lambda each: (-together[each.trial.key], len(lines[each.trial.key]))
 
 
 def _correction(found: Iterable[tuple[Trial, Commit | None]]) -> float:

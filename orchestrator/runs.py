@@ -137,8 +137,19 @@ def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger) -> Run:
         seconds=head.seconds,
         costs=costs,
         probes=tuple(numbers(each) for each in probes),
-        notes=tuple(note for each in attempts for note in each.get("notes", ())),
+        notes=(*(note for each in attempts for note in each.get("notes", ())), *_mixed(attempts)),
     )
+
+
+def _mixed(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A caveat where attempts computed on unlike machines: resuming is exact to the bit on like ones alone."""
+    kinds = {
+        f"{(each.get('hardware') or {}).get('gpus') or (each.get('hardware') or {}).get('cpu')}, kernels {each['kernels']}"
+        for each in attempts
+        if "kernels" in each
+    }
+    told = "; ".join(sorted(kinds))
+    return [f"attempts computed on unlike machines, so that bits may differ: {told}"] if len(kinds) > 1 else []
 
 
 def _curves(folder: TrialFolder, head: Commit) -> dict[str, Curve]:

@@ -61,12 +61,18 @@ class Queue:
         self._deaths: Counter[tuple[str, int]] = Counter()
 
     def next(self, ticket: str) -> str | None:
-        """The key to run under this ticket, or None while nothing waits."""
-        if not self._waiting:
-            return None
-        key = self.standing.running[ticket] = self._waiting.popleft()
-        self.standing.submitted += 1
+        """The key to run under this ticket: the first that is ready; None while none is."""
+        key = next((each for each in self._waiting if self._ready(each)), None)
+        if key is not None:
+            self._waiting.remove(key)
+            self.standing.running[ticket] = key
+            self.standing.submitted += 1
         return key
+
+    def _ready(self, key: str) -> bool:
+        """Whether the trial that it comes after is done; one that is not of this run was, or the plan blocks it."""
+        after = self.trials[key].after
+        return after not in self.trials or after in self.standing.done
 
     @property
     def over(self) -> bool:
@@ -89,7 +95,7 @@ class Queue:
         try:
             head = self._ledger.folder(key).head()
         except (LedgerError, OSError) as error:
-            self.standing.failed[key] = str(error)
+            self._failed(key, str(error))
             return
         if head is not None and head.result is not None:
             self.standing.done.append(key)
@@ -103,7 +109,14 @@ class Queue:
         if worthwhile:
             self._waiting.appendleft(key)
         else:
-            self.standing.failed[key] = reason
+            self._failed(key, reason)
+
+    def _failed(self, key: str, reason: str) -> None:
+        """The trial has failed, and with it every trial that was to begin from it."""
+        self.standing.failed[key] = reason
+        for child in [each for each in self._waiting if self.trials[each].after == key]:
+            self._waiting.remove(child)
+            self._failed(child, f"it begins from {self.trials[key].name}, which failed: {reason}")
 
 
 @contextmanager

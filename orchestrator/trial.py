@@ -38,6 +38,8 @@ class Trial:
     resources: Resources = field(default_factory=Resources)
     blocked: str | None = None
     """Why the trial cannot run here; None when it can."""
+    after: str | None = None
+    """Key of the trial whose final checkpoint it begins from."""
 
 
 class State(StrEnum):
@@ -56,11 +58,15 @@ class Progress(Protocol):
         """The checkpoint of the last commit, or None at the start."""
         ...
 
+    def inherited(self) -> bytes:
+        """The final checkpoint of the trial that this one comes after."""
+        ...
+
     def about(self, facts: Mapping[str, Any]) -> None:
         """How this attempt computes: kept with its record, beside its host and versions."""
         ...
 
-    def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float]) -> None:
+    def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
         """Add one curve record, and what training cost since the last; it counts once it is committed."""
         ...
 

@@ -65,8 +65,9 @@ def test_values_are_taken_as_json_has_them() -> None:
 def test_a_recipe_cannot_be_changed_nor_given_what_it_has_not() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         CIFAR.lr = 1.0  # pyright: ignore[reportAttributeAccessIssue]
+    unknown: Any = {"lrr": 1.0}
     with pytest.raises(TypeError, match="lrr"):
-        Recipe(lrr=1.0)
+        Recipe(**unknown)
 
 
 @pytest.mark.parametrize(

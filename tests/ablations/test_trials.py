@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ablations import keys
 from ablations.recipes import CIFAR, DIGITS, IMAGENET, Recipe
-from ablations.study import Study, load
+from ablations.study import Study, StudyError, load
 from ablations.trials import deviations, recorded, trials
 from models.spec import Network
 from orchestrator.trial import Resources
@@ -183,3 +183,48 @@ def test_more_seeds_or_arms_are_a_set_difference(tmp_path: Path) -> None:
     assert few < _keys(study(tmp_path, grid + "seeds: 3\n"))
     assert few < _keys(study(tmp_path, grid + "seeds: 2\ninclude: [{depth: 32}]\n"))
     assert few.isdisjoint(_keys(study(tmp_path, grid + "seeds: 2\n", overrides=["recipe.lr=0.2"])))
+
+
+@pytest.fixture
+def _grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of 26 layers are grown from those of 20."""
+
+    def parent(network: Network) -> Network | None:
+        return dataclasses.replace(network, depth=20) if network.depth == 26 else None
+
+    monkeypatch.setattr(Network, "parent", property(parent), raising=False)
+
+
+@pytest.mark.usefixtures("_grown")
+def test_a_grown_trial_comes_after_its_parent_under_the_same_recipe_and_seed(tmp_path: Path) -> None:
+    asked = study(tmp_path, HEAD + "matrix: {depth: [26, 20], recipe.lr: [0.1, 0.03]}\nseeds: 2\n")
+    found = {(trial.arm, trial.seed): trial for trial in trials(asked)}
+    assert len(found) == 8
+    for (arm, seed), trial in found.items():
+        parent = found[arm.replace("-26", "-20"), seed]
+        assert trial.after == (parent.key if "-26" in arm else None)
+
+
+GROWN = [
+    (
+        "matrix:\n  depth: [26]\n",
+        5,
+        "depth[0]: cifar10-plain-26 is grown from cifar10-plain-20 under the same recipe, and",
+    ),
+    ("matrix:\n  depth: [26]\n", 5, "the study has no such arm; add {depth: 20, shortcut: none, seeds: 1}"),
+    (
+        "include:\n  - {depth: 20, seeds: 1}\n  - {depth: 26, seeds: 3}\n",
+        6,
+        "that arm has 1 of the 3 seeds; add {depth: 20, shortcut: none, seeds: 3}",
+    ),
+    ("include:\n  - {depth: 20, recipe.lr: 1}\n  - {depth: 26}\n", 6, "the study has no such arm"),
+]
+
+
+@pytest.mark.usefixtures("_grown")
+@pytest.mark.parametrize(("text", "line", "words"), GROWN)
+def test_a_grown_arm_needs_its_parent_with_as_many_seeds(tmp_path: Path, text: str, line: int, words: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        study(tmp_path, HEAD + text)
+    assert str(caught.value).startswith(f"{tmp_path}/s.yaml:{line}: ")
+    assert words in str(caught.value)

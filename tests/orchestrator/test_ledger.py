@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.ledger import Attempt, Ledger, LedgerError, TrialFolder
+from orchestrator.trial import Trial
 
 
 def attempt(root: Path, *, iterations: int = 10, commit_seconds: float = 0.0) -> Attempt:
@@ -419,3 +420,47 @@ def test_only_the_last_two_checkpoints_are_kept_and_one_at_the_end(tmp_path: Pat
         progress.finish(6, b"6", {"outcome": "finished"})
     (last,) = folder(tmp_path).path.glob("checkpoint-*.pt")
     assert hashlib.sha256(last.read_bytes()).hexdigest() == folder(tmp_path).commits()[0].checkpoint_sha256
+
+
+def test_a_trial_begins_from_the_end_of_the_one_it_comes_after(tmp_path: Path) -> None:
+    """Its last checkpoint, byte for byte, and no other."""
+    finish(tmp_path)
+    head = folder(tmp_path).head()
+    assert head is not None
+    with Ledger(tmp_path).attempt(toy.trial(1, after=0), provenance={}, commit_seconds=0) as progress:
+        assert progress.inherited() == folder(tmp_path).checkpoint(head)
+        toy.run(toy.trial(1, after=0).params, progress)
+    grown, alone = (Ledger(tmp_path / place).folder(toy.trial(1).key) for place in (".", "alone"))
+    with Ledger(tmp_path / "alone").attempt(toy.trial(1), provenance={}, commit_seconds=0) as progress:
+        toy.run(toy.trial(1).params, progress)
+    assert grown.path.joinpath("curves.jsonl").read_bytes() != alone.path.joinpath("curves.jsonl").read_bytes()
+
+
+def _inherited(root: Path, trial: Trial) -> str:
+    """What is said where nothing can be inherited."""
+    with (
+        pytest.raises(LedgerError) as caught,
+        Ledger(root).attempt(trial, provenance={}, commit_seconds=0) as progress,
+    ):
+        progress.inherited()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_cannot_be_inherited_is_said_in_one_line(tmp_path: Path) -> None:
+    """No such trial, one that is not done, one whose checkpoint is damaged or gone, one whose commit is damaged."""
+    child, parent = toy.trial(1, after=0), folder(tmp_path).path
+    assert "comes after no trial" in _inherited(tmp_path, toy.trial(2))
+    assert _inherited(tmp_path, child) == f"{parent}: not done, and another trial begins from its end; run it first"
+    with attempt(tmp_path) as progress:
+        progress.commit(5, b"5,1")
+    assert "not done" in _inherited(tmp_path, child)
+    finish(tmp_path)
+    (checkpoint,) = parent.glob("checkpoint-*.pt")
+    checkpoint.write_bytes(b"other")
+    expected = f"{checkpoint}: missing or damaged, and another trial begins from it; remove the folder to run it again"
+    assert _inherited(tmp_path, child) == expected
+    checkpoint.unlink()
+    assert _inherited(tmp_path, child) == expected
+    (parent / "commit.json").write_text("{")
+    assert "commit.json: damaged" in _inherited(tmp_path, child)

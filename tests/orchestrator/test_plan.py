@@ -1,5 +1,6 @@
 """The plan: the set difference between what is asked and what the ledger holds, priced and ordered."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,12 @@ from hypothesis import strategies as st
 
 from orchestrator.ledger import Ledger
 from orchestrator.plan import finish_times, guess, plan
-from orchestrator.trial import State
+from orchestrator.trial import State, Trial
+
+
+def names(trials: Iterable[Trial], ledger: Ledger) -> list[str]:
+    """In the order of the plan."""
+    return [each.trial.name.removeprefix("toy-").removesuffix(".s0") for each in plan(trials, ledger).trials]
 
 
 def attempted(ledger: Ledger, number: int, *, until: int | None = None, iterations: int = 10) -> None:
@@ -111,3 +117,83 @@ def test_finish_times_equal_a_literal_list_scheduler(seconds: list[float], slots
         first = free.index(min(free))
         free[first] += each
     assert finish_times(seconds, slots) == max(free)
+
+
+def test_a_parent_stands_before_its_child_and_counts_with_it(tmp_path: Path) -> None:
+    """A short trial that a long one waits for is not left for last."""
+    trials = [
+        toy.trial(0, iterations=30, after=1),
+        toy.trial(1, iterations=5),
+        toy.trial(2, iterations=32),
+        toy.trial(3, iterations=36),
+        toy.trial(4, iterations=2, after=1),
+    ]
+    assert names(trials, Ledger(tmp_path)) == ["3", "1", "2", "0", "4"]
+
+
+@given(st.permutations(range(6)), st.lists(st.integers(1, 50), min_size=6, max_size=6))
+def test_whatever_the_prices_a_parent_stands_before_its_child(order: Sequence[int], iterations: Sequence[int]) -> None:
+    """Also where trials cost the same."""
+    parents = {1: 0, 2: 1, 3: 0, 5: 4}
+    trials = [toy.trial(n, iterations=iterations[n], after=parents.get(n)) for n in order]
+    places = {each: place for place, each in enumerate(names(trials, Ledger(Path("nowhere"))))}
+    assert all(places[str(parent)] < places[str(child)] for child, parent in parents.items())
+
+
+def test_with_a_blocked_trial_all_that_begin_from_it_are_blocked(tmp_path: Path) -> None:
+    """With the reason of the first; none of them counts as damaged but the damaged one itself."""
+    ledger = Ledger(tmp_path)
+    attempted(ledger, 4)
+    (ledger.folder(toy.trial(4).key).path / "commit.json").write_text("{")
+    attempted(ledger, 7)
+    trials = [
+        toy.trial(2, after=1),
+        toy.trial(1, after=0),
+        toy.trial(0, blocked="no data"),
+        toy.trial(3, after=99),
+        toy.trial(5, after=4),
+        toy.trial(6, after=7),
+    ]
+    found = {each.trial.name: each for each in plan([*trials, toy.trial(4)], ledger).trials}
+    assert [name for name, each in found.items() if each.state is not State.BLOCKED] == ["toy-6.s0"]
+    assert found["toy-1.s0"].reason == "it begins from toy-0.s0, which is blocked: no data"
+    assert "toy-1.s0, which is blocked: it begins from toy-0.s0" in (found["toy-2.s0"].reason or "")
+    assert found["toy-3.s0"].reason == f"it begins from trial {99:016x}, which is neither done nor asked for"
+    assert "toy-4.s0, which is blocked: " in (found["toy-5.s0"].reason or "")
+    assert [name for name, each in found.items() if each.damaged] == ["toy-4.s0"]
+    orphan = plan([toy.trial(5, after=4)], ledger).trials[0]
+    assert "commit.json: damaged" in (orphan.reason or "")
+
+
+def test_a_trial_that_is_done_stays_done_without_its_parent(tmp_path: Path) -> None:
+    """And one whose parent is done is open, alone."""
+    ledger = Ledger(tmp_path)
+    attempted(ledger, 1)
+    done = toy.trial(1, after=0)
+    assert [each.state for each in plan([done, toy.trial(0, blocked="no data")], ledger).trials].count(State.DONE) == 1
+    now = plan([toy.trial(1), toy.trial(2, after=1)], ledger)
+    assert [each.trial.name for each in now.open] == ["toy-2.s0"]
+    assert now.wall_seconds(1) == now.open[0].expected_seconds
+
+
+def test_time_waits_for_what_a_trial_begins_from(tmp_path: Path) -> None:
+    """Two slots are no faster than one for a chain; a third trial fills the gap."""
+    chain = plan([toy.trial(0), toy.trial(1, after=0), toy.trial(2, after=1)], Ledger(tmp_path))
+    one = guess(toy.trial(0))
+    assert chain.wall_seconds(2) == pytest.approx(3 * one)
+    assert finish_times([2.0, 2.0, 3.0], 2, [None, 0, None]) == 4.0
+    assert finish_times([2.0, 2.0, 3.0], 1, [None, 0, None]) == 7.0
+    assert finish_times([1.0, 5.0, 4.0, 1.0], 2, [None, 0, None, 2]) == 6.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), min_size=1, max_size=12), st.integers(1, 4))
+def test_no_slot_count_beats_the_longest_chain(trials: list[tuple[float, bool]], slots: int) -> None:
+    """Nor the sum over the slots; and no time is longer than one after another."""
+    seconds = [each for each, _ in trials]
+    after = [place - 1 if chained and place else None for place, (_, chained) in enumerate(trials)]
+    chains = [0.0]
+    for place, each in enumerate(seconds):
+        chains.append(each + (chains[-1] if after[place] is not None else 0.0))
+    found = finish_times(seconds, slots, after)
+    assert found >= max(max(chains), sum(seconds) / slots) - 1e-6
+    assert found <= sum(seconds) + 1e-6

@@ -83,3 +83,51 @@ def test_an_unknown_ticket_changes_nothing(tmp_path: Path) -> None:
     queue = Queue([toy.trial(0)], Ledger(tmp_path))
     queue.ended("nobody", died=True, reason=None)
     assert not queue.over
+
+
+def test_a_trial_waits_for_the_one_it_comes_after(tmp_path: Path) -> None:
+    """Whatever the order; what is ready goes on meanwhile."""
+    child, parent, other = toy.trial(1, after=0), toy.trial(0), toy.trial(2)
+    queue = Queue([child, parent, other], Ledger(tmp_path))
+    assert [queue.next("a"), queue.next("b"), queue.next("c")] == [parent.key, other.key, None]
+    queue.ended("b", died=False, reason=None)
+    assert queue.next("d") is None
+    assert not queue.over
+    queue.ended("a", died=False, reason=None)
+    assert queue.next("e") == child.key
+    assert queue.standing.submitted == 3
+
+
+def test_a_trial_whose_parent_is_tried_again_goes_on_waiting(tmp_path: Path) -> None:
+    """One error is no failure yet."""
+    child, parent = toy.trial(1, after=0), toy.trial(0)
+    queue = Queue([parent, child], Ledger(tmp_path))
+    assert queue.next("a") == parent.key
+    queue.ended("a", died=False, reason="ValueError: no")
+    assert queue.next("b") == parent.key
+    assert queue.next("c") is None
+    queue.ended("b", died=False, reason=None)
+    assert queue.next("c") == child.key
+
+
+def test_with_a_trial_all_that_begin_from_it_have_failed(tmp_path: Path) -> None:
+    """And those that begin from these, each with the reason; the others go on, and the run ends."""
+    trials = [toy.trial(0), toy.trial(1, after=0), toy.trial(2, after=1), toy.trial(3)]
+    queue = Queue(trials, Ledger(tmp_path))
+    for ticket in ("a", "b"):
+        assert queue.next(ticket) == trials[0].key
+        queue.ended(ticket, died=False, reason="ValueError: no")
+    assert queue.standing.failed == {
+        trials[0].key: "ValueError: no",
+        trials[1].key: "it begins from toy-0.s0, which failed: ValueError: no",
+        trials[2].key: "it begins from toy-1.s0, which failed: it begins from toy-0.s0, which failed: ValueError: no",
+    }
+    assert queue.next("c") == trials[3].key
+    queue.ended("c", died=False, reason=None)
+    assert queue.over
+
+
+def test_a_parent_that_is_no_part_of_the_run_was_done_before(tmp_path: Path) -> None:
+    """The plan hands over what is open; a parent that is done is not."""
+    child = toy.trial(1, after=0)
+    assert Queue([child], Ledger(tmp_path)).next("a") == child.key

@@ -1,5 +1,8 @@
 """Trials on a real Ray: ordered, packed, resumed after a death, failed by their own error, done once."""
 
+import os
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,16 +14,26 @@ from orchestrator.plan import plan
 from orchestrator.schedule import Queue
 from orchestrator.worker import Setting, execute
 
+SLOTS = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    """One cluster for all: Ray keeps the first token that a process shows. Its workers find the toy, and this tree."""
+    here = Path(toy.__file__).parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (here, here.parents[1]))))
+        with schedule.cluster(SLOTS):
+            yield
+
 
 def setting(root: Path, commit_seconds: float = 0.0) -> Setting:
     return Setting(results=str(root), entry="toy:run", site={}, commit_seconds=commit_seconds)
 
 
-def test_a_grid_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_on_ray(tmp_path: Path) -> None:
     """Each trial is done once; the killed one is resumed from its last commit; the broken one is tried twice; a warm
     worker serves one trial after another, and never more at a time than there are slots."""
-    slots = 2
-    monkeypatch.setenv("PYTHONPATH", str(Path(toy.__file__).parent))  # where a worker finds the toy
     trials = [
         *(toy.trial(n, iterations=20 + n, sleep=0.01) for n in range(6)),
         toy.trial(6, iterations=30, die_at=12),
@@ -28,8 +41,7 @@ def test_a_grid_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     ledger = Ledger(tmp_path)
     queue = Queue([each.trial for each in plan(trials, ledger).open], ledger)
-    with schedule.cluster(slots):
-        schedule.run(queue, setting(tmp_path), slots)
+    schedule.run(queue, setting(tmp_path), SLOTS)
     failed = {trials[7].key: "RuntimeError: iteration 3 cannot be done"}
     assert queue.standing.failed == failed
     assert sorted(queue.standing.done) == [trial.key for trial in trials[:7]]
@@ -44,14 +56,34 @@ def test_a_grid_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             toy.run({**trial.params, "sleep": 0, "die_at": None}, attempt)
         assert _curves(ledger, trial.key) == _curves(undisturbed, trial.key)
     spans = [(each["started"], each["ended"]) for trial in trials[:6] for each in ledger.folder(trial.key).attempts()]
-    assert all(sum(start <= at < end for start, end in spans) <= slots for at, _ in spans)
+    assert all(sum(start <= at < end for start, end in spans) <= SLOTS for at, _ in spans)
     first = min(trials, key=lambda trial: ledger.folder(trial.key).attempts()[0]["started"])
     assert first.iterations == 30  # longest expected first
     heads = [ledger.folder(trial.key).head() for trial in trials[:7]]
     pids = {head.result["pid"] for head in heads if head and head.result}
-    assert len(pids) <= slots + 1
+    assert len(pids) <= SLOTS + 1
     now = plan(trials, ledger)
     assert [each.trial.key for each in now.open] == [trials[7].key]
+
+
+def test_grown_trials_on_ray(tmp_path: Path) -> None:
+    """A chain ends in order though slots are free, each beginning from the end of the one before; with a broken one
+    those that come after it fail, and the run ends."""
+    chain = [toy.trial(0, sleep=0.02), toy.trial(1, after=0), toy.trial(2, after=1)]
+    broken = [toy.trial(3, raise_at=3), toy.trial(4, after=3, iterations=40)]
+    ledger = Ledger(tmp_path)
+    now = plan([*reversed(chain), *reversed(broken)], ledger)
+    queue = Queue([each.trial for each in now.open], ledger)
+    schedule.run(queue, setting(tmp_path), SLOTS)
+    assert sorted(queue.standing.done) == [trial.key for trial in chain]
+    assert queue.standing.failed[broken[1].key] == (
+        "it begins from toy-3.s0, which failed: RuntimeError: iteration 3 cannot be done"
+    )
+    assert not ledger.folder(broken[1].key).path.exists()
+    spans = [attempt for trial in chain for attempt in ledger.folder(trial.key).attempts()]
+    assert all(first["ended"] <= second["started"] for first, second in pairwise(spans))
+    assert len(spans) == 3
+    assert plan(chain, ledger).open == []
 
 
 def _curves(ledger: Ledger, key: str) -> bytes:

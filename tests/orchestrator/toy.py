@@ -13,7 +13,7 @@ from orchestrator.trial import Progress, Resources, Trial
 def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
     """Multiply a state `iterations` times, log it each time, and misbehave as the parameters say."""
     checkpoint = progress.restore()
-    iteration, state = map(int, checkpoint.split(b",")) if checkpoint else (0, params["seed"] + 1)
+    iteration, state = map(int, checkpoint.split(b",")) if checkpoint else (0, _first(params, progress))
     while iteration < params["iterations"]:
         iteration, state = iteration + 1, state * 1_103_515_245 % 2_147_483_647
         time.sleep(params.get("sleep", 0.0))
@@ -27,9 +27,23 @@ def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
     progress.finish(iteration, b"%d,%d" % (iteration, state), {"outcome": "finished", "pid": os.getpid()})
 
 
+def _first(params: Mapping[str, Any], progress: Progress) -> int:
+    """The state to begin with: of its own, or the last of the trial that it comes after."""
+    return int(progress.inherited().split(b",")[1]) if params.get("grown") else params["seed"] + 1
+
+
 def trial(
-    number: int = 0, *, iterations: int = 10, blocked: str | None = None, gpus: float = 0, **params: Any
+    number: int = 0,
+    *,
+    iterations: int = 10,
+    blocked: str | None = None,
+    gpus: float = 0,
+    after: int | None = None,
+    **params: Any,
 ) -> Trial:
+    """`after` is the number of the trial from whose end it begins."""
+    if after is not None:
+        params["grown"] = True
     return Trial(
         key=f"{number:016x}",
         name=f"toy-{number}.s0",
@@ -43,6 +57,7 @@ def trial(
         launches=0.0,
         resources=Resources(gpus=gpus),
         blocked=blocked,
+        after=None if after is None else f"{after:016x}",
     )
 
 
