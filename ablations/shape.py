@@ -107,6 +107,9 @@ def _network_fields() -> dict[str, Any]:
         "stride": (of["stride"], None),
         "init": (of["init"], None),
         "width": (Annotated[int, Field(ge=1, le=4096)], None),
+        "padding": (of["padding"], None),
+        "block_layers": (Annotated[int, Field(ge=1, le=2)], None),
+        "grown_from": (Annotated[int, Field(ge=1, le=10_000)], None),
     }
 
 

@@ -224,7 +224,7 @@ def _network(cell: Cell) -> Network:
             **{name: cell.get(name) for name in NETWORK_FIELDS if name != "data"},
         )
     except ValueError as error:
-        raise StudyError(f"{cell.where_of('depth')}: {error}") from None
+        raise StudyError(f"{cell.where_of(str(error).split()[0], 'depth')}: {error}") from None
 
 
 def _recipe(cell: Cell) -> Recipe:

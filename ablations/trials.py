@@ -142,6 +142,12 @@ def _network_deviations(network: Network) -> list[str]:
         found.append(f"stride {network.stride} (paper 1x1)")
     if network.init != "fan_out":
         found.append(f"init {network.init} (paper does not say)")
+    if network.padding != "appended":
+        found.append(f"padding {network.padding} (paper {'does not say' if network.padding == 'split' else 'zeros'})")
+    if network.block_layers != 2:
+        found.append(f"block_layers {network.block_layers} (paper 2)")
+    if network.grown_from is not None:
+        found.append(f"grown_from {network.grown_from} (paper random weights)")
     return found
 
 

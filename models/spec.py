@@ -98,7 +98,7 @@ class Network:
         try:
             self.parent  # noqa: B018 - a network of its own, with its own rules
         except ValueError as error:
-            raise ValueError(f"grown_from: {error}") from None
+            raise ValueError(f"grown_from is a smaller network's depth, and {error}") from None
 
     @property
     def family(self) -> Literal["plain", "resnet"]:

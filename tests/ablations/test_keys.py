@@ -13,6 +13,7 @@ from ablations.recipes import CIFAR, IMAGENET, RECIPES, Recipe
 from models.spec import Network
 
 PLAIN_20 = Network(depth=20)
+RESNET_20 = Network(depth=20, shortcut="A")
 RESNET_56 = Network(depth=56, shortcut="A")
 RESNET_50 = Network(
     data="imagenet", layout="imagenet", classes=1000, size=224, width=64, depth=50, shortcut="B", stride="3x3"
@@ -91,14 +92,18 @@ NEEDED: dict[str, dict[str, Any]] = {"schedule": {"held_out": 4000}}
 OTHER_NETWORKS = {
     "data": "cifar10-jpeg",
     "depth": 26,
-    "shortcut": "A",
+    "shortcut": "B",
     "channels": 1,
     "classes": 100,
     "size": 8,
     "width": 32,
     "stride": "3x3",
     "init": "fan_in",
+    "padding": "split",
+    "block_layers": 1,
+    "grown_from": 8,
 }
+"""Each is allowed in RESNET_20; padding and block_layers are not in a plain network."""
 
 
 def test_every_field_is_covered_here() -> None:
@@ -107,9 +112,9 @@ def test_every_field_is_covered_here() -> None:
 
 
 def test_changing_any_one_thing_changes_the_key() -> None:
-    found = [key(), key(seed=1), key(RESNET_56), key(RESNET_50)]
+    found = [key(), key(seed=1), key(RESNET_20), key(RESNET_56), key(RESNET_50)]
     found += [key(recipe=Recipe(**{**NEEDED.get(name, {}), name: value})) for name, value in OTHER_RECIPES.items()]
-    found += [key(dataclasses.replace(PLAIN_20, **{name: value})) for name, value in OTHER_NETWORKS.items()]
+    found += [key(dataclasses.replace(RESNET_20, **{name: value})) for name, value in OTHER_NETWORKS.items()]
     imagenet = dataclasses.replace(PLAIN_20, layout="imagenet", depth=18)
     found += [key(imagenet), key(dataclasses.replace(PLAIN_20, depth=8))]
     assert len(set(found)) == len(found)
@@ -133,12 +138,15 @@ def test_params_survive_json_and_come_back_whole() -> None:
         assert keys.from_params(params) == (RESNET_50, recipe, 3)
 
 
+NEW_NETWORK_FIELDS = ("init", "padding", "block_layers", "grown_from")
+
+
 def test_a_new_field_with_a_neutral_default_keeps_old_keys() -> None:
     """Parameters that were written before a field was thought of are those with the field at its default."""
     params = keys.params(RESNET_56, CIFAR, 0)
     old: dict[str, Any] = {
         **params,
-        "network": {name: value for name, value in params["network"].items() if name != "init"},
+        "network": {name: value for name, value in params["network"].items() if name not in NEW_NETWORK_FIELDS},
         "recipe": {name: value for name, value in params["recipe"].items() if name != "precision"},
     }
     assert keys.key(old) == keys.key(params)

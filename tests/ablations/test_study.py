@@ -93,6 +93,30 @@ BAD: list[tuple[str, int, str]] = [
     (HEAD + "matrix: {depth: [20], shortcut: [null]}\n", 4, "nothing is not one of none, A, B, C"),
     (HEAD + "matrix: {depth: [20], width: [0]}\n", 4, "must be 1 to 4,096, not 0"),
     (HEAD + "matrix: {depth: [20], init: [fan_inn]}\n", 4, "is not one of fan_out, fan_in; did you mean 'fan_in'?"),
+    (
+        HEAD + "matrix: {depth: [20], shortcut: [A], padding: [averag]}\n",
+        4,
+        "is not one of appended, split, duplicate, average; did you mean 'average'?",
+    ),
+    (
+        HEAD + "matrix:\n  depth: [20]\n  shortcut: [A, B]\n  padding: [split]\n",
+        7,
+        "padding[0]: padding split is for shortcut A, not B; leave it out or give A",
+    ),
+    (HEAD + "matrix: {depth: [20], shortcut: [A], block_layers: [3]}\n", 4, "block_layers[0]: must be 1 to 2, not 3"),
+    (HEAD + "matrix: {depth: [20], shortcut: [A], block_layers: [true]}\n", 4, "expected a whole number, got true"),
+    (
+        HEAD + "matrix:\n  depth: [20]\n  block_layers: [2, 1]\n",
+        6,
+        "block_layers[1]: block_layers 1 changes nothing in a plain network; leave it out or give a shortcut",
+    ),
+    (HEAD + "matrix: {depth: [20], grown_from: [0]}\n", 4, "must be 1 to 10,000, not 0"),
+    (
+        HEAD + GRID + "include:\n  - depth: 56\n    grown_from: 21\n",
+        7,
+        "include[0].grown_from: grown_from is a smaller network's depth, and depth must be 6n + 2 on cifar10",
+    ),
+    (HEAD + "matrix:\n  depth: [56, 8]\n  grown_from: [20]\n", 6, "must be below the depth, 8, not 20"),
     (HEAD + "matrix: {depth: [20], stride: [3x3]}\n", 4, "stride 3x3 changes nothing in cifar10-plain-20"),
     (
         "name: x\nquestion: q\ndata: cifar\n" + GRID,
@@ -328,6 +352,9 @@ BAD_OVERRIDES = [
     ("network.depth=21", "depth must be 6n + 2"),
     ("network.stride=3x3", "stride 3x3 changes nothing"),
     ("network.shortcut=D", "'D' is not one of none, A, B, C"),
+    ("network.padding=split", "padding split is for shortcut A, not none"),
+    ("network.block_layers='1'", "expected a whole number, got '1'; write 1 without quotes"),
+    ("network.grown_from=20", "must be below the depth, 20, not 20"),
     ("recipe.batch=50001", "larger than the 50,000 training images"),
     ("recipe.evaluate_every=7", "multiple of record_every (200), not 7"),
     ("recipe.record_every=7", "multiple of record_every (7), not 400"),
@@ -387,6 +414,21 @@ def test_the_product_is_in_order_its_last_axis_fastest(tmp_path: Path) -> None:
     )
     expected = ["plain-20", "plain-32", "resnet-20-A-fan_in", "resnet-32-A-fan_in", "plain-8"]
     assert names(study(tmp_path, text)) == [f"cifar10-{name}" for name in expected]
+
+
+def test_an_arm_may_depart_from_the_papers_architecture(tmp_path: Path) -> None:
+    """In the matrix, in an include, by default in an exclude, and for every arm with --set."""
+    text = HEAD + "matrix: {depth: [20, 56], shortcut: [A], padding: [appended, split, duplicate, average]}\n"
+    text += "exclude: [{padding: average, depth: 20}, {padding: split, block_layers: 2}]\n"
+    text += "include: [{depth: 56, grown_from: 20}, {depth: 20, shortcut: C, block_layers: 1}]\n"
+    expected = ["resnet-20-A", "resnet-20-A-duplicate", "resnet-56-A", "resnet-56-A-duplicate", "resnet-56-A-average"]
+    expected += ["plain-56-from20", "resnet-20-C-one-layer"]
+    found = study(tmp_path, text)
+    assert names(found) == [f"cifar10-{name}" for name in expected]
+    assert [arm.network.grown_from for arm in found.arms] == [None] * 5 + [20, None]
+    given = ["network.padding=split", "network.block_layers=1", "network.grown_from=20"]
+    arms = study(tmp_path, HEAD + "matrix: {depth: [32, 56], shortcut: [A]}\n", overrides=given).arms
+    assert [arm.name for arm in arms] == [f"cifar10-resnet-{depth}-A-split-one-layer-from20" for depth in (32, 56)]
 
 
 def test_exclude_sees_defaults_and_comes_before_include(tmp_path: Path) -> None:

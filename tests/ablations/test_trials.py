@@ -76,6 +76,7 @@ def test_the_record_holds_all_that_a_report_needs(tmp_path: Path) -> None:
 
 
 PLAIN_56, PLAIN_110 = Network(depth=56), Network(depth=110)
+RESNET_A = Network(depth=56, shortcut="A")
 JPEG = Network(data="cifar10-jpeg", depth=56)
 RESNET_50 = Network(data="imagenet", layout="imagenet", classes=1000, size=224, width=64, depth=50, shortcut="B")
 DEVIATIONS: list[tuple[Network, Recipe, list[str]]] = [
@@ -127,6 +128,12 @@ DEVIATIONS: list[tuple[Network, Recipe, list[str]]] = [
         ["width 32 (paper 16)", "init fan_in (paper does not say)"],
     ),
     (dataclasses.replace(RESNET_50, stride="3x3"), IMAGENET, ["stride 3x3 (paper 1x1)"]),
+    (RESNET_A, CIFAR, []),
+    (dataclasses.replace(RESNET_A, padding="split"), CIFAR, ["padding split (paper does not say)"]),
+    (dataclasses.replace(RESNET_A, padding="duplicate"), CIFAR, ["padding duplicate (paper zeros)"]),
+    (dataclasses.replace(RESNET_A, padding="average"), CIFAR, ["padding average (paper zeros)"]),
+    (dataclasses.replace(RESNET_A, block_layers=1), CIFAR, ["block_layers 1 (paper 2)"]),
+    (dataclasses.replace(PLAIN_56, grown_from=20), CIFAR, ["grown_from 20 (paper random weights)"]),
     (RESNET_50, dataclasses.replace(IMAGENET, batch=64), ["batch 64 (paper 256)"]),
 ]
 

@@ -88,11 +88,12 @@ def test_the_name_says_the_data_the_family_the_depth_and_every_departure(fields:
         ({"depth": 20, "grown_from": 32}, "grown_from must be below the depth, 20, not 32"),
         (
             {"depth": 56, "grown_from": 21},
-            "grown_from: depth must be 6n + 2 on cifar10 (20, 32, 44, 56, 110, 1202), not 21; nearest 20, 26",
+            "grown_from is a smaller network's depth, and depth must be 6n + 2 on cifar10"
+            " (20, 32, 44, 56, 110, 1202), not 21; nearest 20, 26",
         ),
         (
             IMAGENET | {"depth": 34, "grown_from": 20},
-            "grown_from: depth must be 18, 34, 50, 101 or 152 on imagenet, not 20",
+            "grown_from is a smaller network's depth, and depth must be 18, 34, 50, 101 or 152 on imagenet, not 20",
         ),
         (
             IMAGENET | {"depth": 101, "grown_from": 50},
