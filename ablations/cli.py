@@ -14,6 +14,8 @@ import typer
 from ablations.reader import StudyError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
     from ablations.study import Study
@@ -52,7 +54,9 @@ TrackingOption = Annotated[
         "--tracking", envvar="MLFLOW_TRACKING_URI", help="MLflow's address; by default SQLite in the results."
     ),
 ]
+DataOption = Annotated[Path, typer.Option("--data", envvar="ABLATE_DATA", help="Folder of the data sets.")]
 RESULTS = Path("results")
+DATA = Path("data")
 
 
 @app.command()
@@ -129,7 +133,7 @@ def run(
     overrides: SetOption = None,
     seeds: SeedsOption = None,
     results: ResultsOption = RESULTS,
-    data: Annotated[Path, typer.Option("--data", envvar="ABLATE_DATA", help="Folder of the data sets.")] = Path("data"),
+    data: DataOption = DATA,
     slots: SlotsOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tracking: TrackingOption = None,
@@ -139,9 +143,8 @@ def run(
     """Run what the ledger misses of a study, and resume what is partial; again, and nothing is submitted."""
     from rich.markup import escape
 
-    from ablations.data.images import DataError
-    from ablations.data.load import prepare
-    from ablations.trials import recorded, setting
+    from ablations.attempt import setting
+    from ablations.trials import recorded
     from orchestrator.drive import run as drive
     from orchestrator.ledger import Ledger
     from orchestrator.plan import plan as make_plan
@@ -152,12 +155,7 @@ def run(
     trials = _trials(loaded, on)
     results, console = results.resolve(), _stderr()
     planned = make_plan(trials, Ledger(results))
-    for name in sorted({each.trial.params["data"]["name"] for each in planned.open}):
-        try:
-            with console.status(f"reading {name}"):
-                prepare(name, data, results / "data")
-        except DataError as error:
-            _fail(str(error), UNREACHABLE)
+    _prepare((each.trial for each in planned.open), data, results / "data", console)
     standing = drive(
         recorded(loaded),
         trials,
@@ -276,6 +274,32 @@ def publish(study: StudyArgument, results: ResultsOption = RESULTS, tracking: Tr
 
 
 @app.command()
+def export(
+    study: StudyArgument,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE.json", help="The file to write.")],
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
+    data_to: Annotated[
+        Path | None, typer.Option("--data-to", help="Write the study's data sets as arrays into this folder too.")
+    ] = None,
+    data: DataOption = DATA,
+) -> None:
+    """Write a study as one file, from which its trials run where only PyTorch is installed."""
+    from ablations.export import Export, write
+    from ablations.trials import recorded
+
+    if to.suffix != ".json":
+        raise StudyError(f"--to: the file's name ends in .json, as {to}.json, not {str(to)!r}")
+    loaded = _load(study, overrides, seeds)
+    trials = _trials(loaded, "cpu")
+    if data_to is not None:
+        _prepare((trial for trial in trials if trial.blocked is None), data, data_to, _stderr())
+    write(to, Export(study=recorded(loaded), trials=trials))
+    typer.echo(f"{to}: {len(trials)} trials")
+    typer.echo(f"one of them: python -m ablations.trial {to} --arm {trials[0].arm} --seed 0 --results results")
+
+
+@app.command()
 def ui(
     results: ResultsOption = RESULTS,
     tracking: TrackingOption = None,
@@ -387,6 +411,19 @@ def _trials(study: "Study", device: str) -> "list[Trial]":
     return trials(study, gpus=1.0 if device == "cuda" else 0.0)
 
 
+def _prepare(trials: "Iterable[Trial]", data: Path, to: Path, console: "Console") -> None:
+    """See to it that every data set of these trials lies in a folder as arrays."""
+    from ablations.data.images import DataError
+    from ablations.data.load import prepare
+
+    for name in sorted({trial.params["data"]["name"] for trial in trials}):
+        try:
+            with console.status(f"reading {name}"):
+                prepare(name, data, to)
+        except DataError as error:
+            _fail(str(error), UNREACHABLE)
+
+
 def _refuse_without_gpu(study: "Study", device: str) -> None:
     for arm in study.arms:
         if device == "cpu" and arm.recipe.needs_gpu:
@@ -413,10 +450,9 @@ def _recorded_runs(
 
 
 def _record(source: str, overrides: list[str] | None, seeds: int | None, results: Path) -> "RecordedStudy":
-    from ablations.shape import NAME
     from ablations.study import shipped
     from ablations.trials import recorded
-    from orchestrator.studies import read_study
+    from orchestrator.studies import NAME, read_study
 
     as_it_was = not overrides and seeds is None
     if as_it_was and re.fullmatch(NAME, source) and source not in shipped() and not Path(source).exists():

@@ -25,6 +25,7 @@ from ablations.nearest import nearest
 from ablations.reader import Document, StudyError, shown
 from ablations.recipes import RECIPES, hints
 from models.spec import Network
+from orchestrator.studies import NAME
 
 MOST_SEEDS = 1000
 MOST_ENTRIES = 10_000
@@ -36,7 +37,6 @@ REPORT_TABLES: tuple[str, ...] = get_args(Table)
 REPORT_FIGURES: tuple[str, ...] = get_args(Figure)
 """`curves` draws any study's arms; the others are the paper's."""
 
-NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 PAPER_CLAIM = r"[A-Z]{2,3}-\d\d"
 _CLAIM = rf"^({PAPER_CLAIM}|[a-z0-9-]+)$"
 

@@ -296,8 +296,9 @@ def _check_parent(arm: Arm, cell: Cell, arms: Sequence[Arm]) -> None:
     if seeds < arm.seeds:
         has = f"that arm has {seeds} of the {arm.seeds} seeds" if seeds else "the study has no such arm"
         raise StudyError(
-            f"{cell.where_of('grown_from', 'depth')}: {arm.name} is grown from {grown_from.name} under the same recipe, and {has};"
-            f" add {{depth: {grown_from.depth}, shortcut: {grown_from.shortcut}, seeds: {arm.seeds}}}"
+            f"{cell.where_of('grown_from', 'depth')}: {arm.name} is grown from {grown_from.name} under the same"
+            f" recipe, and {has}; add {{depth: {grown_from.depth}, shortcut: {grown_from.shortcut},"
+            f" seeds: {arm.seeds}}}"
         )
 
 

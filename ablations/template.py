@@ -3,7 +3,7 @@
 import re
 
 from ablations.reader import StudyError, shown
-from ablations.shape import NAME
+from orchestrator.studies import NAME
 
 _TEXT = """\
 # A study: a question, and the arms that answer it.  `ablate plan {name}.yaml` says what it would run and how long.

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -154,6 +154,8 @@ class Training:
         self.optimiser.zero_grad(set_to_none=True)
         loss, logits, labels = self._losses(self.feed.drawn(draws))
         loss.backward()
+        if self.recipe.stochastic_depth:
+            _fill_gradients(self.module)
         self.optimiser.step()
         self._totals += _sums(loss.detach() * len(labels), logits.detach(), labels)
 
@@ -194,7 +196,10 @@ class Training:
         return found
 
     @torch.no_grad()
-    def _average_statistics(self, norms: Iterable[BatchNorm]) -> None:
+    def _average_statistics(self, norms: Sequence[BatchNorm]) -> None:
+        self.module.eval()  # nothing is dropped; batch normalisation alone is in training
+        for norm in norms:
+            norm.train()
         batches = self.feed.clean_batches(EVALUATION_BATCH, self.recipe.precise_bn)
         for number, (images, _) in enumerate(batches, 1):
             for norm in norms:
@@ -279,6 +284,13 @@ def _decayed(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 def _step_seed(seed: int, iteration: int) -> int:
     """Of the draws inside the network, for one update: no update's draws depend on another's."""
     return int.from_bytes(hashlib.sha256(f"network:{seed}:{iteration}".encode()).digest()[:8], "little") >> 1
+
+
+def _fill_gradients(module: nn.Module) -> None:
+    """What was left out of an update has gradient zero, and decays and moves on like all else [Huang et al., 2016]."""
+    for parameter in module.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:

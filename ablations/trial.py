@@ -4,43 +4,41 @@ Neither Ray nor MLflow is needed. From a shell, into a results directory that `a
 take up here or, copied, elsewhere:
 
     python -m ablations.trial digits-depth --arm digits-plain-20 --seed 0 --results results
+
+Where only PyTorch and NumPy are installed, a file that `ablate export` wrote stands for the study.
 """
 
 import argparse
-import ctypes
 import hashlib
 import math
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from ablations.attempt import setting
 from ablations.data.feed import Feed
-from ablations.data.load import load
-from ablations.kernels.compiler import cache
+from ablations.data.images import DataError
+from ablations.data.load import load as load_images
+from ablations.data.load import prepare
+from ablations.device import needs_recomputing, settle
+from ablations.export import Export, ExportError, read
 from ablations.keys import from_params
 from ablations.meter import Meter
+from ablations.nearest import nearest
 from ablations.probes import probe
-from ablations.recipes import Recipe
 from ablations.train import Training
-from models.complexity import activations
-from models.spec import Network
-from orchestrator.trial import Progress
+from orchestrator.ledger import Ledger, LedgerError
+from orchestrator.studies import RecordedStudy, StudyInUse, sole_run, write_study
+from orchestrator.trial import Progress, Resources, Trial
+from orchestrator.worker import execute
 
-if TYPE_CHECKING:
-    from ablations.study import Study
-    from orchestrator.studies import RecordedStudy
-    from orchestrator.trial import Trial
-
-MOST_MEMORY = 0.6
-"""Share of a device's memory for what the backward pass needs; weights, gradients and workspaces need some too."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""As in malloc.h."""
 DONE, FAILED, WRONG_INPUT, UNREACHABLE, DAMAGED = 0, 1, 2, 4, 5
 """Exit codes, as those of `ablate run`."""
 
@@ -62,7 +60,7 @@ def run(
     network, recipe, seed = from_params(params)
     place = torch.device(device)
     settle(recipe, place, threads)
-    feed = Feed(load(network.data, Path(data)), recipe, seed, place)
+    feed = Feed(load_images(network.data, Path(data)), recipe, seed, place)
     recompute = needs_recomputing(network, recipe, place, share)
     training = Training(network, recipe, feed, seed, place, recompute=recompute)
     progress.about({"kernels": training.kernels, "activations": "recomputed" if recompute else "kept"})
@@ -124,72 +122,23 @@ def _diverged(record: Mapping[str, float], *, last: bool) -> bool:
     return not all(map(math.isfinite, record.values() if last else [record["train_loss"]]))
 
 
-def settle(recipe: Recipe, device: torch.device, threads: int) -> None:
-    """A worker runs one trial after another: whatever is global in PyTorch is set anew for each."""
-    if device.type == "cpu":
-        torch.set_num_threads(threads)
-        _keep_memory()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
-    torch.backends.cudnn.benchmark = not recipe.deterministic
-    torch.backends.cudnn.deterministic = recipe.deterministic  # a resumed attempt must repeat what a killed one did
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(recipe.deterministic, warn_only=True)
-    if recipe.compiled:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache() / "inductor"))  # compiled once for all trials
-
-
-def needs_recomputing(network: Network, recipe: Recipe, device: torch.device, share: float) -> bool:
-    """Whether what the backward pass needs is too much to keep in this share of the device's memory."""
-    value = 2 if recipe.precision == "bf16" else 4
-    kept = 2 * activations(network) * recipe.batch * value  # a convolution's output, and what BN and ReLU make of it
-    return kept > MOST_MEMORY * share * _memory(device)
-
-
-def _memory(device: torch.device) -> int:
-    """Bytes of a GPU, or of this machine for each of its cores."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (os.cpu_count() or 1)
-
-
-@lru_cache(maxsize=1)
-def _keep_memory() -> None:
-    """Let the C library keep what PyTorch frees, for the next update asks for the same: 2 % less time."""
-    with suppress(OSError, AttributeError):
-        allocator = ctypes.CDLL(None)
-        allocator.mallopt(_M_MMAP_THRESHOLD, 2**30)
-        allocator.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """One trial of a study, from its last commit if there is one; returns the exit code.
 
-    0: it is done, 1: its code failed, 2: wrong input, 4: data or device are not there, 5: the ledger is damaged.
+    0: it is done, 1: its code failed, 2: wrong input, 4: data, device, a package or an earlier trial are not there,
+    5: the ledger is damaged.
     """
-    from ablations.data.images import DataError
-    from ablations.data.load import prepare
-    from ablations.study import StudyError
-    from ablations.study import load as load_study
-    from ablations.trials import recorded, setting
-    from orchestrator.ledger import Ledger, LedgerError
-    from orchestrator.worker import execute
-
     given = _arguments().parse_args(arguments)
     results = Path(given.results).resolve()
-    device = given.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif given.device == "cuda" and not torch.cuda.is_available():
-        return _refuse("--device cuda: PyTorch finds no NVIDIA GPU here; use --device cpu", UNREACHABLE)
     try:
-        study = load_study(given.study, overrides=given.overrides)
-        trial = _asked(study, given.arm, given.seed, gpus=float(device == "cuda"))
-        head = Ledger(results).folder(trial.key).head()
-        if head is None or head.result is None:
-            prepare(trial.params["data"]["name"], Path(given.data), results / "data")
-        _remember(results, recorded(study))
-    except (StudyError, OSError) as error:
+        device = _device(given.device)
+        export = _export(given.study, given.overrides)
+        trial = replace(_asked(export, given.arm, given.seed), resources=Resources(gpus=float(device == "cuda")))
+        _make_ready(trial, export, given, device)
+        _remember(results, export.study)
+    except _Refused as refused:
+        return _refuse(str(refused), refused.code)
+    except (ExportError, OSError) as error:
         return _refuse(str(error), WRONG_INPUT)
     except LedgerError as error:
         return _refuse(str(error), DAMAGED)
@@ -203,28 +152,82 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _remember(results: Path, study: "RecordedStudy") -> None:
-    """Record the study for reports, unless the results know one of that name: that record is `ablate run`'s."""
-    from orchestrator.studies import StudyInUse, sole_run, write_study
+class _Refused(Exception):
+    """Why the trial is not begun, in one line, and the exit code."""
 
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _device(asked: str) -> str:
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise _Refused("--device cuda: PyTorch finds no NVIDIA GPU here; use --device cpu", UNREACHABLE)
+    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+
+
+def _export(study: str, overrides: Sequence[str]) -> Export:
+    """The study, from its export, or from its file where what reads that is installed."""
+    if study.endswith(".json"):
+        if overrides:
+            raise _Refused(f"--set {overrides[0]}: an exported study is fixed; give it to `ablate export`", WRONG_INPUT)
+        return read(Path(study))
+    try:
+        from ablations.study import StudyError, load
+        from ablations.trials import recorded, trials
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "ablations":
+            raise
+        raise _Refused(
+            f"{study}: reading a study needs {error.name}, which is not installed here; where it is, `ablate export"
+            f" {study} --to FILE.json` writes a file that can be given here instead",
+            UNREACHABLE,
+        ) from None
+    try:
+        loaded = load(study, overrides=overrides)
+    except StudyError as error:
+        raise _Refused(str(error), WRONG_INPUT) from None
+    return Export(study=recorded(loaded), trials=trials(loaded))
+
+
+def _make_ready(trial: Trial, export: Export, given: argparse.Namespace, device: str) -> None:
+    """See to what the trial needs before it begins: a GPU, the end of another trial, its data."""
+    results = Path(given.results).resolve()
+    _, recipe, _ = from_params(trial.params)
+    if device == "cpu" and recipe.needs_gpu:
+        raise _Refused(f"{trial.arm}: {recipe.needs_gpu}", WRONG_INPUT)
+    head = Ledger(results).folder(trial.key).head()
+    if head is None and trial.after is not None:
+        earlier = Ledger(results).folder(trial.after).head()
+        if earlier is None or earlier.result is None:
+            raise _Refused(_run_first(trial, export, given), UNREACHABLE)
+    if head is None or head.result is None:
+        prepare(trial.params["data"]["name"], Path(given.data), results / "data")
+
+
+def _run_first(trial: Trial, export: Export, given: argparse.Namespace) -> str:
+    parent = next(each for each in export.trials if each.key == trial.after)
+    command = ["python", "-m", "ablations.trial", given.study, "--arm", parent.arm, "--seed", str(parent.seed)]
+    command += [word for value in given.overrides for word in ("--set", value)] + ["--results", given.results]
+    return f"{trial.name} begins from the end of {parent.name}, which is not done; run first: {shlex.join(command)}"
+
+
+def _remember(results: Path, study: RecordedStudy) -> None:
+    """Record the study for reports, unless the results know one of that name: that record is `ablate run`'s."""
     with suppress(StudyInUse), sole_run(results, study.name):
         if not (results / "studies" / study.name / "study.json").exists():
             write_study(results, study)
 
 
-def _asked(study: "Study", arm: str, seed: int, *, gpus: float) -> "Trial":
-    """The study's trial of this arm and seed. Raises StudyError, naming the nearest, where it has none."""
-    from ablations.shape import nearest
-    from ablations.study import StudyError
-    from ablations.trials import trials
-
-    names = [each.name for each in study.arms]
+def _asked(export: Export, arm: str, seed: int) -> Trial:
+    """The study's trial of this arm and seed; where it has none, the nearest is named."""
+    study, names = export.study.name, [each.name for each in export.study.arms]
     if arm not in names:
         near = nearest(arm, names) or f"; its arms are {', '.join(names)}"
-        raise StudyError(f"--arm: study {study.name} has no arm {arm[:200]!r}{near}")
-    found = {each.seed: each for each in trials(study, gpus=gpus) if each.arm == arm}
+        raise _Refused(f"--arm: study {study} has no arm {arm[:200]!r}{near}", WRONG_INPUT)
+    found = {each.seed: each for each in export.trials if each.arm == arm}
     if seed not in found:
-        raise StudyError(f"--seed: study {study.name} asks for seeds 0 to {max(found)} of {arm}, not {seed}")
+        raise _Refused(f"--seed: study {study} asks for seeds 0 to {max(found)} of {arm}, not {seed}", WRONG_INPUT)
     return found[seed]
 
 
@@ -232,7 +235,11 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ablations.trial", description="Run one trial of a study, with neither Ray nor MLflow."
     )
-    parser.add_argument("study", metavar="STUDY", help="name of a study that ships, or path of a study file")
+    parser.add_argument(
+        "study",
+        metavar="STUDY",
+        help="name of a study that ships, path of a study file, or FILE.json of `ablate export`",
+    )
     parser.add_argument("--arm", required=True, help="name of the arm, as digits-plain-20")
     parser.add_argument("--seed", type=int, required=True, metavar="N", help="from 0")
     parser.add_argument("--results", default=os.environ.get("ABLATE_RESULTS") or "results", metavar="DIR")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from ablations import keys
@@ -16,7 +15,6 @@ from models.layers import layers
 from models.spec import Network
 from orchestrator.studies import RecordedArm, RecordedStudy
 from orchestrator.trial import Resources, Trial
-from orchestrator.worker import Setting
 
 _PAPER = {"cifar": ("cifar10", CIFAR), "imagenet": ("imagenet", IMAGENET)}
 """The paper's data set and recipe for each layout."""
@@ -28,23 +26,9 @@ _NOT_IN_PAPER = ("weight_decay_scope", "bn_batch", "held_out", "patience")
 _WARMUP = ("warmup_lr", "warmup_until_error", "warmup_iterations", "warmup_from_depth")
 
 
-THREADS = 1
-"""Of a trial on the CPU. Results differ between one thread and two, so it is fixed, and recorded with each attempt."""
-
-
 def trials(study: Study, *, gpus: float = 0) -> list[Trial]:
     """One trial for each arm and seed, in the order of the study. `gpus` is the share of a GPU that each occupies."""
     return [trial for arm in study.arms for trial in _of_arm(arm, Resources(gpus=gpus))]
-
-
-def setting(results: Path, device: str, commit_seconds: float) -> Setting:
-    """How an attempt is made on `cpu` or `cuda`; prepared data lie in the results, which all nodes see."""
-    return Setting(
-        results=str(results),
-        entry="ablations.trial:run",
-        site={"data": str(results / "data"), "device": device, "threads": THREADS},
-        commit_seconds=commit_seconds,
-    )
 
 
 def recorded(study: Study) -> RecordedStudy:

@@ -143,13 +143,15 @@ def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger) -> Run:
 
 def _mixed(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
     """A caveat where attempts computed on unlike machines: resuming is exact to the bit on like ones alone."""
-    kinds = {
-        f"{(each.get('hardware') or {}).get('gpus') or (each.get('hardware') or {}).get('cpu')}, kernels {each['kernels']}"
-        for each in attempts
-        if "kernels" in each
-    }
+    kinds = {_machine(each) for each in attempts if "kernels" in each}
     told = "; ".join(sorted(kinds))
     return [f"attempts computed on unlike machines, so that bits may differ: {told}"] if len(kinds) > 1 else []
+
+
+def _machine(attempt: Mapping[str, Any]) -> str:
+    """What decides an attempt's rounding."""
+    hardware = attempt.get("hardware", {})
+    return f"{', '.join(hardware.get('gpus', [])) or hardware.get('cpu')}, kernels {attempt['kernels']}"
 
 
 def _curves(folder: TrialFolder, head: Commit) -> dict[str, Curve]:

@@ -17,6 +17,8 @@ from typing import Any
 from orchestrator.ledger import LedgerError, write_json
 
 FORMAT = 1
+NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+"""What a study may be called: the name of a folder, on any machine."""
 
 
 class StudyInUse(Exception):
@@ -78,12 +80,15 @@ def read_study(results: Path, name: str) -> RecordedStudy:
             raise LedgerError(f"{path}: format {written} is newer than {FORMAT}; update Ablate")
         if data["name"] != name:
             raise ValueError(f"it is of a study called {data['name']!r}")
-        arms = [
-            RecordedArm(**(arm | {"trials": [(seed, key) for seed, key in arm["trials"]]})) for arm in data.pop("arms")
-        ]
-        return RecordedStudy(**data, arms=arms)
+        return recorded_study(data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerError(f"{path}: damaged ({error!r}); run the study again to rewrite it") from error
+
+
+def recorded_study(data: Mapping[str, Any]) -> RecordedStudy:
+    """A study as it was read from JSON. Raises ValueError, TypeError, KeyError or AttributeError for what is none."""
+    arms = [RecordedArm(**(arm | {"trials": [(seed, key) for seed, key in arm["trials"]]})) for arm in data["arms"]]
+    return RecordedStudy(**{**data, "arms": arms})
 
 
 @contextmanager

@@ -118,6 +118,20 @@ def check_ablate(words: list[str]) -> None:
         assert rest[0] in ablate("studies").split(), f"no study is called {rest[0]}"
 
 
+@cache
+def trial_manual() -> str:
+    """What `python -m ablations.trial --help` prints."""
+    command = [sys.executable, "-m", "ablations.trial", "--help"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def check_trial(words: list[str]) -> None:
+    study, *rest = words
+    for option in (word for word in rest if word.startswith("-")):
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", trial_manual()), f"a trial has no {option}"
+    assert study.endswith(".json") or study in ablate("studies").split(), f"no study is called {study}"
+
+
 @pytest.mark.parametrize(("page", "command"), named(commands()))
 def test_a_command_exists(page: Path, command: str) -> None:
     words = shlex.split(command, comments=True)
@@ -126,6 +140,9 @@ def test_a_command_exists(page: Path, command: str) -> None:
     program, *rest = words
     if program in ("ablate", ".venv/bin/ablate"):
         check_ablate(rest)
+    elif rest[:2] == ["-m", "ablations.trial"]:
+        assert program in ("python", ".venv/bin/python")
+        check_trial(rest[2:])
     elif program == "make":
         assert {word for word in rest if "=" not in word} <= targets()
     elif program.startswith(".venv/bin/"):
@@ -143,3 +160,7 @@ def test_checks_can_fail() -> None:
         check_ablate(["plan", "digits-width"])
     with pytest.raises(AssertionError):
         check_ablate(["ponder", "digits-depth"])
+    with pytest.raises(AssertionError, match="a trial has no --colour"):
+        check_trial(["digits-depth", "--colour"])
+    with pytest.raises(AssertionError, match="no study is called digits-width"):
+        check_trial(["digits-width", "--arm", "x"])

@@ -22,12 +22,12 @@ def prepare(name: str, folder: Path, cache: Path) -> None:
     """
     if SETS[name].blocked:
         raise DataError(f"{name}: {SETS[name].blocked}")
-    if name == "digits":
-        return
     if _cached(name, cache).exists():
         load(name, cache)  # damaged arrays are found here, not by fifty workers
         return
-    if name == "cifar10":
+    if name == "digits":
+        source, images = "scikit-learn", _digits(cache)
+    elif name == "cifar10":
         source = cifar10.find(folder) or cifar10.download(folder)
         images = cifar10.read(source)
     else:
@@ -44,13 +44,23 @@ def prepare(name: str, folder: Path, cache: Path) -> None:
 @lru_cache(maxsize=2)
 def load(name: str, cache: Path) -> Images:
     """The images of a prepared data set. A warm worker reads them once for all its trials."""
-    if name == "digits":
-        images = digits.read()
+    if name == "digits" and not _cached(name, cache).exists():
+        images = _digits(cache)
         found = fingerprint(images)
     else:
         images, found = _kept(_cached(name, cache), name)
     _check(name, images, found, str(cache))
     return images
+
+
+def _digits(cache: Path) -> Images:
+    try:
+        return digits.read()
+    except ModuleNotFoundError:
+        raise DataError(
+            f"digits: neither scikit-learn, which has the images, nor {_cached('digits', cache)} is here; where"
+            " scikit-learn is, `ablate export STUDY --to FILE.json --data-to DIR` writes that file into DIR"
+        ) from None
 
 
 def _kept(path: Path, name: str) -> tuple[Images, str]:

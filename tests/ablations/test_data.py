@@ -156,10 +156,11 @@ def test_digits_are_what_is_known_of_them() -> None:
 
 
 def test_digits_need_neither_preparation_nor_a_folder(tmp_path: Path) -> None:
-    """They come with scikit-learn: nothing is looked for and nothing is written."""
-    load.prepare("digits", tmp_path / "nowhere", tmp_path / "cache")
+    """They come with scikit-learn; reading them writes nothing, and preparing them keeps them as any other."""
     assert fingerprint(load.load("digits", tmp_path / "cache")) == SETS["digits"].fingerprint
     assert not list(tmp_path.iterdir())
+    load.prepare("digits", tmp_path / "nowhere", tmp_path / "cache")
+    assert [path.suffix for path in tmp_path.rglob("*.*")] == [".npz"]
 
 
 # CIFAR-10 as JPEG files

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ablations.data import digits
@@ -17,6 +17,7 @@ from ablations.probes import probe
 from ablations.recipes import CIFAR, DIGITS, Recipe
 from ablations.train import Training
 from models.blocks import Block
+from models.convolution import BatchNorm
 from models.networks import build
 from models.spec import Network
 from orchestrator.runs import probe_summary
@@ -91,23 +92,26 @@ def test_gradients_against_autograd_by_hand() -> None:
 def outputs(one: Training, *, train: bool, pixels: Tensor) -> dict[str, Tensor]:
     """What each batch normalisation alone makes of a pass, and what each block gets, by PyTorch's own operations."""
     seen: dict[str, Tensor] = {}
+
+    def normalised(name: str, layer: BatchNorm, x: Tensor) -> None:
+        moving = (None, None) if train else (layer.running_mean, layer.running_var)
+        seen[name] = functional.batch_norm(x, *moving, layer.weight, layer.bias, train)
+
+    def leaving(name: str, y: Any) -> None:
+        seen[f"{name} leaving"] = y.clone()
+
+    def entering(name: str, x: Tensor) -> None:
+        seen[name] = x.clone()
+
     module = build(one.network)
     module.load_state_dict(one.module.state_dict())
     module.train(train)
     for name, part in module.named_modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.register_forward_pre_hook(
-                lambda layer, x, name=name: seen.__setitem__(
-                    name,
-                    functional.batch_norm(
-                        x[0], None if train else layer.running_mean, None if train else layer.running_var, layer.weight,
-                        layer.bias, train,
-                    ),
-                )
-            )  # fmt: skip
-            part.register_forward_hook(lambda _, __, y, name=name: seen.__setitem__(f"{name} leaving", y.clone()))
+        if isinstance(part, BatchNorm):
+            part.register_forward_pre_hook(lambda layer, x, name=name: normalised(name, layer, x[0]))
+            part.register_forward_hook(lambda _, __, y, name=name: leaving(name, y))
         elif isinstance(part, Block):
-            part.register_forward_pre_hook(lambda _, x, name=name: seen.__setitem__(name, x[0].clone()))
+            part.register_forward_pre_hook(lambda _, x, name=name: entering(name, x[0]))
     with torch.no_grad():
         module(pixels)
     return seen

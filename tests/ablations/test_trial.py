@@ -101,8 +101,8 @@ class Notebook:
     def probe(self, record: Mapping[str, Any]) -> None:
         self.pending.append({"probe": dict(record)})
 
-    def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float]) -> None:
-        assert costs["images_per_second"] > 0
+    def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
+        assert costs and costs["images_per_second"] > 0
         self.pending.append({"iteration": iteration, **values})
         if iteration == self.dies_at and self.instant == "before":
             raise Killed

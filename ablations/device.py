@@ -1,0 +1,56 @@
+"""The device that a trial runs on: what is global in PyTorch there, and how much memory is the trial's."""
+
+import ctypes
+import os
+from contextlib import suppress
+from functools import lru_cache
+
+import torch
+
+from ablations.kernels.compiler import cache
+from ablations.recipes import Recipe
+from models.complexity import activations
+from models.spec import Network
+
+MOST_MEMORY = 0.6
+"""Share of a device's memory for what the backward pass needs; weights, gradients and workspaces need some too."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""As in malloc.h."""
+
+
+def settle(recipe: Recipe, device: torch.device, threads: int) -> None:
+    """A worker runs one trial after another: whatever is global in PyTorch is set anew for each."""
+    if device.type == "cpu":
+        torch.set_num_threads(threads)
+        _keep_memory()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
+    torch.backends.cudnn.benchmark = not recipe.deterministic
+    torch.backends.cudnn.deterministic = recipe.deterministic  # a resumed attempt must repeat what a killed one did
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(recipe.deterministic, warn_only=True)
+    if recipe.compiled:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache() / "inductor"))  # compiled once for all trials
+
+
+def needs_recomputing(network: Network, recipe: Recipe, device: torch.device, share: float) -> bool:
+    """Whether what the backward pass needs is too much to keep in this share of the device's memory."""
+    value = 2 if recipe.precision == "bf16" else 4
+    kept = 2 * activations(network) * recipe.batch * value  # a convolution's output, and what BN and ReLU make of it
+    return kept > MOST_MEMORY * share * _memory(device)
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes of a GPU, or of this machine for each of its cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (os.cpu_count() or 1)
+
+
+@lru_cache(maxsize=1)
+def _keep_memory() -> None:
+    """Let the C library keep what PyTorch frees, for the next update asks for the same: 2 % less time."""
+    with suppress(OSError, AttributeError):
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_M_MMAP_THRESHOLD, 2**26)  # larger ones are rare, and would tear holes in the heap
+        allocator.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
