@@ -4,6 +4,7 @@ Option A pads where the width grows; B projects there; C projects everywhere. El
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class Padding(nn.Module):
         self.before, self.after = before, outputs - inputs - before
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+        return functional.pad(subsampled(x, self.stride), (0, 0, 0, 0, self.before, self.after))
 
     def extra_repr(self) -> str:
         zeros = f"{self.before}+{self.after}" if self.before else self.after
@@ -46,7 +47,7 @@ class Repetition(nn.Module):
         self.whole, self.rest = divmod(outputs - inputs, inputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        old = x[:, :, :: self.stride, :: self.stride]
+        old = subsampled(x, self.stride)
         new = functional.avg_pool2d(x, self.stride, ceil_mode=True) if self.average else old
         return torch.cat([old, *[new] * self.whole, new[:, : self.rest]], dim=1)
 
@@ -64,6 +65,26 @@ class Projection(nn.Sequential):
                 bn=BatchNorm(outputs),
             )
         )
+
+
+def subsampled(x: Tensor, stride: int) -> Tensor:
+    """Every s-th row and column: (N, C, H, W) -> (N, C, H/s, W/s)."""
+    return x if stride == 1 else _Subsampling.apply(x, stride)  # pyright: ignore[reportReturnType]
+
+
+class _Subsampling(torch.autograd.Function):
+    """As indexing does it, but the gradient keeps the images' memory format: what it is added to need not be copied."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stride: int) -> Tensor:
+        ctx.stride, ctx.like = stride, torch.empty_like(x, device="meta")
+        return x[:, :, ::stride, ::stride]
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        dx = torch.zeros_like(ctx.like, device=dy.device)
+        dx[:, :, :: ctx.stride, :: ctx.stride] = dy
+        return dx, None
 
 
 def shortcut(block: BuildingBlock) -> nn.Module | None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ablations.data.draws import draw, order
 from ablations.data.images import Images
+from ablations.kernels.augment import kernel
 from ablations.recipes import Recipe
 
 Batch = tuple[Tensor, Tensor]
@@ -28,6 +29,7 @@ class Feed:
         self._test = _resident(images.test, images.test_labels, device)
         mean, scale = _moments(train, recipe)
         self.mean, self.scale = torch.from_numpy(mean).to(device), scale
+        self._kernel = kernel() if device.type == "cpu" else None
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
     def batch(self, iteration: int) -> Batch:
@@ -49,6 +51,9 @@ class Feed:
     def drawn(self, draws: Tensor) -> Batch:
         """The augmented training images that these draws choose: tensors in, tensors out, no wait."""
         index, dy, dx, flip = draws
+        if self._kernel is not None and self.recipe.augmentation == "pad-crop-flip":
+            mean = self.mean.expand(self.pixels.shape[1:]).contiguous()
+            return self._kernel(self.pixels, draws, mean, self.scale, self.recipe.pad), self.labels[index]
         return self._augment(self._normalise(self.pixels[index]), dy, dx, flip), self.labels[index]
 
     def test_batches(self, size: int) -> Iterator[Batch]:

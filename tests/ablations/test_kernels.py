@@ -7,14 +7,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ablations.data.feed import Feed
+from ablations.data.images import Images
 from ablations.kernels.batch_norm import LANES, fork, fused, install
 from ablations.kernels.compiler import NoCompilerError, library
+from ablations.recipes import CIFAR, Recipe
 from models.convolution import BatchNorm, averages_held
 from models.networks import build, initialise
 from models.spec import Network
@@ -211,6 +215,38 @@ def test_a_network_with_kernels_is_the_network_without(shortcut: str) -> None:
     assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
     for name, each in gradients.items():
         assert (each - wanted[name]).norm() <= 2e-2 * wanted[name].norm() + 1e-6, name
+
+
+# Augmentation
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.integers(1, 9),
+    channels=st.integers(1, 4),
+    batch=st.integers(1, 12),
+    pad=st.integers(0, 12),
+    normalisation=st.sampled_from(["pixel-mean", "mean-std"]),
+)
+def test_augmentation_is_pytorch_s_to_the_bit(
+    seed: int, size: int, channels: int, batch: int, pad: int, normalisation: str
+) -> None:
+    """Whatever the shape, the pad and the draws: a trial does not depend on which of the two its machine has."""
+    generator = np.random.default_rng(seed)
+    pixels = generator.integers(0, 256, (10, size, size, channels), dtype=np.uint8)
+    pixels[0] = 255  # so that no image is constant with the rest
+    pixels[1] = 0
+    every = Images(train=pixels, train_labels=np.arange(10), test=pixels[:1], test_labels=np.arange(1))
+    recipe = Recipe(**{**vars(CIFAR), "batch": batch, "pad": pad, "normalisation": normalisation})
+    with_kernel, without = (Feed(every, recipe, seed, torch.device("cpu")) for _ in range(2))
+    assert with_kernel._kernel is not None, "these tests need a C compiler"
+    without._kernel = None
+    for iteration in range(3):
+        ours, theirs = with_kernel.batch(iteration), without.batch(iteration)
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+        assert ours[0].is_contiguous(memory_format=LAYOUT) == theirs[0].is_contiguous(memory_format=LAYOUT)
 
 
 # The compiler

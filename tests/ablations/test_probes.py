@@ -1,13 +1,13 @@
 """What the probes see: against slow literal measurements, and against what is known of the networks at first."""
 
-from functools import cache
+from functools import cache, partial
 from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ablations.data import digits
@@ -93,25 +93,24 @@ def outputs(one: Training, *, train: bool, pixels: Tensor) -> dict[str, Tensor]:
     """What each batch normalisation alone makes of a pass, and what each block gets, by PyTorch's own operations."""
     seen: dict[str, Tensor] = {}
 
-    def normalised(name: str, layer: BatchNorm, x: Tensor) -> None:
-        moving = (None, None) if train else (layer.running_mean, layer.running_var)
-        seen[name] = functional.batch_norm(x, *moving, layer.weight, layer.bias, train)
+    def enters(name: str, part: nn.Module, arguments: Any) -> None:
+        (x, *_) = arguments
+        if isinstance(part, BatchNorm):
+            moving = (None, None) if train else (part.running_mean, part.running_var)
+            seen[name] = functional.batch_norm(x, *moving, part.weight, part.bias, train)
+        else:
+            seen[name] = x.clone()
 
-    def leaving(name: str, y: Any) -> None:
+    def leaves(name: str, _: nn.Module, __: Any, y: Any) -> None:
         seen[f"{name} leaving"] = y.clone()
-
-    def entering(name: str, x: Tensor) -> None:
-        seen[name] = x.clone()
 
     module = build(one.network)
     module.load_state_dict(one.module.state_dict())
     module.train(train)
     for name, part in module.named_modules():
-        if isinstance(part, BatchNorm):
-            part.register_forward_pre_hook(lambda layer, x, name=name: normalised(name, layer, x[0]))
-            part.register_forward_hook(lambda _, __, y, name=name: leaving(name, y))
-        elif isinstance(part, Block):
-            part.register_forward_pre_hook(lambda _, x, name=name: entering(name, x[0]))
+        if isinstance(part, BatchNorm | Block):
+            part.register_forward_pre_hook(partial(enters, name))
+            part.register_forward_hook(partial(leaves, name))
     with torch.no_grad():
         module(pixels)
     return seen

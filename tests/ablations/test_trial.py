@@ -102,7 +102,8 @@ class Notebook:
         self.pending.append({"probe": dict(record)})
 
     def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
-        assert costs and costs["images_per_second"] > 0
+        assert costs
+        assert costs["images_per_second"] > 0
         self.pending.append({"iteration": iteration, **values})
         if iteration == self.dies_at and self.instant == "before":
             raise Killed
