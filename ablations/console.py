@@ -67,6 +67,7 @@ def planned_facts(each: PlannedTrial) -> dict[str, Any]:
         "expected_seconds": round(each.expected_seconds, 1),
         "resources": {"cpus": trial.resources.cpus, "gpus": trial.resources.gpus},
         "reason": each.reason,
+        "after": trial.after,
     }
 
 

@@ -83,7 +83,18 @@ def test_plan_prints_what_the_contract_names(ablate: Ablate) -> None:
     """An object with `study` and `trials`, each with the facts that a script needs."""
     plan = facts(ablate("plan", "tiny.yaml", "--json"))
     assert plan["study"] == "tiny"
-    names = {"name", "key", "arm", "seed", "state", "parameters", "multiply_adds", "expected_seconds", "resources"}
+    names = {
+        "name",
+        "key",
+        "arm",
+        "seed",
+        "state",
+        "parameters",
+        "multiply_adds",
+        "expected_seconds",
+        "resources",
+        "after",
+    }
     assert all(names <= set(each) for each in plan["trials"])
     assert {each["state"] for each in plan["trials"]} == {"done"}
 
