@@ -48,6 +48,12 @@ SetOption = Annotated[
 SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds of every arm.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 SlotsOption = Annotated[int | None, typer.Option("--slots", min=1, help="Trials at a time; by default one per core.")]
+PerGpuOption = Annotated[
+    int,
+    typer.Option(
+        "--per-gpu", min=1, max=64, help="Trials at a time on one GPU: small networks cannot fill one, try 4."
+    ),
+]
 TrackingOption = Annotated[
     str | None,
     typer.Option(
@@ -99,6 +105,7 @@ def plan(
     seeds: SeedsOption = None,
     results: ResultsOption = RESULTS,
     slots: SlotsOption = None,
+    per_gpu: PerGpuOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a run would do now, in which order, and how long it would take."""
@@ -109,8 +116,8 @@ def plan(
 
     loaded = _load(study, overrides, seeds)
     on = _device("auto")
-    planned = make_plan(_trials(loaded, on), Ledger(results))
-    slots = slots or _slots(on)
+    planned = make_plan(_trials(loaded, on, per_gpu), Ledger(results))
+    slots = slots or _slots(on, per_gpu)
     if as_json:
         facts = {
             "study": loaded.name,
@@ -135,6 +142,7 @@ def run(
     results: ResultsOption = RESULTS,
     data: DataOption = DATA,
     slots: SlotsOption = None,
+    per_gpu: PerGpuOption = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tracking: TrackingOption = None,
     track: Annotated[bool, typer.Option("--track/--no-track", help="Copy committed records to MLflow.")] = True,
@@ -152,15 +160,15 @@ def run(
     loaded = _load(study, overrides, seeds)
     on = _device(device)
     _refuse_without_gpu(loaded, on)
-    trials = _trials(loaded, on)
+    trials = _trials(loaded, on, per_gpu)
     results, console = results.resolve(), _stderr()
     planned = make_plan(trials, Ledger(results))
     _prepare((each.trial for each in planned.open), data, results / "data", console)
     standing = drive(
         recorded(loaded),
         trials,
-        setting(results, on, commit_seconds),
-        slots=slots or _slots(on),
+        setting(results, on, commit_seconds, per_gpu=per_gpu),
+        slots=slots or _slots(on, per_gpu),
         tracking=_tracking(tracking, results) if track else None,
         console=console,
     )
@@ -405,10 +413,12 @@ def _say_problem(say: str) -> str | None:
     return None
 
 
-def _trials(study: "Study", device: str) -> "list[Trial]":
+def _trials(study: "Study", device: str, per_gpu: int = 1) -> "list[Trial]":
     from ablations.trials import trials
 
-    return trials(study, gpus=1.0 if device == "cuda" else 0.0)
+    if device == "cpu" and per_gpu > 1:
+        raise StudyError(f"--per-gpu {per_gpu}: these trials run on the CPU, one per core; leave it out")
+    return trials(study, gpus=1 / per_gpu if device == "cuda" else 0.0)
 
 
 def _prepare(trials: "Iterable[Trial]", data: Path, to: Path, console: "Console") -> None:
@@ -498,12 +508,12 @@ def _size(study: "Study") -> int:
     return sum(arm.seeds for arm in study.arms)
 
 
-def _slots(device: str) -> int:
-    """Trials at a time: one per GPU, or one per core."""
+def _slots(device: str, per_gpu: int = 1) -> int:
+    """Trials at a time: so many per GPU, or one per core."""
     from orchestrator.provenance import gpus
 
     if device == "cuda":
-        return len(gpus())
+        return len(gpus()) * per_gpu
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error), DAMAGED)
     except DataError as error:
         return _refuse(str(error), UNREACHABLE)
-    reason = execute(trial, setting(results, device, given.commit_seconds))
+    reason = execute(trial, setting(results, device, given.commit_seconds, per_gpu=given.per_gpu))
     if reason is not None:
         sys.stderr.write(f"failed: {trial.name}: {reason}\n")
         return FAILED
@@ -253,8 +253,16 @@ def _arguments() -> argparse.ArgumentParser:
         help="one value, as recipe.lr=0.03",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--per-gpu", type=_count, default=1, metavar="K", help="so many trials share the GPU's memory")
     parser.add_argument("--commit-seconds", type=_seconds, default=30.0, metavar="S", help="between commits")
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _seconds(text: str) -> float:

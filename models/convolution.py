@@ -79,8 +79,12 @@ class BatchNorm(nn.BatchNorm2d):
         """`forward` over images that share their statistics; with `follow`, the moving averages take them up."""
         if self.fused is not None and (y := self.fused(self, x, plus, rectify, follow)) is not None:
             return y
-        kept = (self.running_mean, self.running_var) if follow or not self.training else (None, None)
         assert self.momentum is not None
+        kept = [self.running_mean, self.running_var]
+        if (
+            self.training and not follow
+        ):  # averages that are thrown away: autograd must see the same call in both passes
+            kept = [each if each is None else each.clone() for each in kept]
         y = functional.batch_norm(x, *kept, self.weight, self.bias, self.training, self.momentum, self.eps)
         if plus is not None:
             y += plus

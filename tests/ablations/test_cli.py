@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from ablations.attempt import setting
+from ablations.cli import main
+from orchestrator import provenance
+
 ABLATE = Path(sys.executable).with_name("ablate")
 STUDY = """
 name: tiny
@@ -369,3 +373,31 @@ def _until(true: Callable[[], object], seconds: float = 120) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def with_gpus(monkeypatch: pytest.MonkeyPatch, names: list[str], *arguments: str) -> object:
+    """`ablate` in this process, as if the machine had these GPUs; returns the exit code."""
+    monkeypatch.setattr(provenance, "gpus", lambda: names)
+    monkeypatch.setattr(sys, "argv", ["ablate", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_several_trials_share_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--per-gpu 4` on two GPUs: eight trials at a time, each a quarter of one, and of its memory."""
+    assert with_gpus(monkeypatch, ["one", "two"], "plan", "digits-depth", "--per-gpu", "4", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["slots"] == 8
+    assert {each["resources"]["gpus"] for each in found["trials"]} == {0.25}
+    assert setting(Path("results"), "cuda", 30.0, per_gpu=4).site["share"] == 0.25
+
+
+def test_a_gpu_cannot_be_shared_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, and nothing is planned."""
+    assert with_gpus(monkeypatch, [], "plan", "digits-depth", "--per-gpu", "4") == 2
+    said = capsys.readouterr()
+    assert said.err == "error: --per-gpu 4: these trials run on the CPU, one per core; leave it out\n"
+    assert not said.out

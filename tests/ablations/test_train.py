@@ -1,5 +1,6 @@
 """The SGD update by hand, the learning rate at every milestone, and what is measured on the way."""
 
+import io
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,12 @@ from torch.nn import functional
 
 from ablations import train
 from ablations.data import digits
-from ablations.data.feed import Feed
+from ablations.data.feed import Feed, split
 from ablations.data.images import Images
 from ablations.recipes import CIFAR, DIGITS, IMAGENET, RECIPES, Recipe
 from ablations.train import Training
+from models.convolution import BatchNorm
+from models.networks import build
 from models.spec import Network
 
 CPU = torch.device("cpu")
@@ -446,3 +449,123 @@ def test_a_checkpoint_is_the_same_bytes_for_the_same_state() -> None:
     """It says nothing of when and where it was taken."""
     one = small(steps=3)
     assert one.state() == one.state() == small(steps=3).state()
+
+
+def test_a_damaged_checkpoint_is_refused() -> None:
+    """Whatever was changed in it: a weight, the iteration, a momentum."""
+    one = small(steps=3)
+    for path in (("module", "fc.bias"), ("momenta", 0)):
+        state = train.load_checkpoint(one.state(), CPU)
+        said = train.checksum(state)
+        state[path[0]][path[1]].view(-1)[0] += 1e-3
+        with pytest.raises(train.DamagedCheckpointError, match="is damaged"):
+            small().restore(saved(state, said))
+    state = train.load_checkpoint(one.state(), CPU)
+    with pytest.raises(train.DamagedCheckpointError, match="is damaged"):
+        small().restore(saved({**state, "iteration": 4}, train.checksum(state)))
+    with pytest.raises(train.DamagedCheckpointError, match=r"cannot be read \(UnpicklingError\)"):
+        small().restore(b"nothing")
+
+
+def saved(state: dict[str, Any], sha256: str) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({**state, "sha256": sha256}, buffer)
+    return buffer.getvalue()
+
+
+# What a recipe may ask beside the paper's
+
+
+@pytest.mark.parametrize("shortcut", ["none", "A", "B"])
+def test_a_grown_network_computes_what_its_parent_does(shortcut: Any) -> None:
+    """Claim DEG-09: the same logits before any update, so the same errors on test and training images."""
+    network = replace(SMALL, shortcut=shortcut)
+    parent = small(network=network, steps=20)
+    grown = small(network=replace(network, depth=20, grown_from=8))
+    grown.grow(parent.state())
+    ours, theirs = grown.evaluate(clean=True), parent.evaluate(clean=True)
+    assert {name: ours[name] for name in ours if name.endswith("error")} == {
+        name: theirs[name] for name in theirs if name.endswith("error")
+    }
+    assert ours["test_loss"] == pytest.approx(theirs["test_loss"], abs=1e-5)
+
+
+def test_held_out_images_are_never_trained_on() -> None:
+    """The same ones for every seed, mixed over the classes, and no part of the mean that is subtracted."""
+    values = recipe(DIGITS, batch=16, held_out=20, normalisation="pixel-mean")
+    data = few_digits()
+    feeds = [Feed(data, values, seed, CPU) for seed in (0, 1)]
+    kept, held_out = split(60, 20)
+    assert (len(kept), len(held_out)) == (40, 20)
+    assert sorted([*kept, *held_out]) == list(range(60))
+    for feed in feeds:
+        assert torch.equal(feed.pixels, torch.from_numpy(data.train[kept]))
+        ((images, labels),) = feed.validation_batches(100)
+        assert labels.tolist() == data.train_labels[held_out].tolist()
+        assert np.allclose(feed.mean.numpy(), data.train[kept].mean(axis=0), rtol=1e-6)
+        assert len(images) == 20
+    assert split(60, 0)[0].tolist() == list(range(60))
+    found = small(values, steps=2).evaluate()
+    assert {"validation_error", "validation_loss", "test_error"} <= found.keys()
+
+
+def test_clean_training_images_are_all_of_them_unaugmented() -> None:
+    """The error of a slow loop over them, one by one, with the moving averages."""
+    one = small(recipe(DIGITS, batch=16, augmentation="pad-crop-flip", pad=2), steps=6)
+    found = one.evaluate(clean=True)
+    assert "clean_train_error" not in one.evaluate()
+    one.module.eval()
+    wrong = 0
+    for index in range(60):
+        pixels = (torch.from_numpy(few_digits().train[index]).float() - one.feed.mean) * one.feed.scale
+        with torch.no_grad():
+            wrong += int(one.module(pixels.permute(2, 0, 1)[None]).argmax() != few_digits().train_labels[index])
+    assert found["clean_train_error"] == pytest.approx(100 * wrong / 60)
+
+
+def test_precise_statistics_are_the_images_own() -> None:
+    """Over all 60 training images at once, BN normalises as in training mode; the moving averages are put back."""
+    one = small(recipe(DIGITS, batch=16, precise_bn=60, bn_batch=4, dropout=0.3), steps=3)
+    before = weights(one)
+    found = one.evaluate()
+    assert equal(weights(one), before)
+    ((images, _),) = one.feed.clean_batches(60)
+    literal = build(one.network)
+    literal.load_state_dict(one.module.state_dict())
+    for part in literal.modules():
+        if isinstance(part, BatchNorm):
+            part.momentum = 1.0
+    with torch.no_grad():
+        literal(images)
+        literal.eval()
+        ((pixels, labels),) = one.feed.test_batches(100)
+        loss = functional.cross_entropy(literal(pixels), labels)
+    assert found["precise_test_loss"] == pytest.approx(float(loss), rel=1e-4)
+    assert found["precise_test_loss"] != pytest.approx(found["test_loss"], rel=1e-2)
+    one.step()
+    assert all(
+        part.replica == 4 and part.momentum == 0.1 for part in one.module.modules() if isinstance(part, BatchNorm)
+    )
+
+
+def test_nesterov_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """v = m v + g, p = p - lr (g + m v): the first update is 1 + m times the plain one's."""
+    instead(monkeypatch, Neuron)
+    batch = (torch.full((1, 1, 1, 1), 1.0), torch.tensor([0]))
+    moved = []
+    for nesterov in (False, True):
+        one = training(recipe(lr=0.5, weight_decay=0.0, nesterov=nesterov), batch)
+        one.step()
+        moved.append(one.module.weight.item() - 0.5)  # pyright: ignore[reportCallIssue]
+    assert moved[1] == pytest.approx(1.9 * moved[0], rel=1e-5)
+
+
+def test_a_block_that_was_left_out_still_decays() -> None:
+    """Its gradient is zero, and weight decay and momentum go on [Huang et al., 2016]."""
+    one = small(recipe(DIGITS, batch=16, stochastic_depth=0.9, weight_decay=0.1), steps=1)
+    dropped = [name for name, each in one.module.named_parameters() if each.grad is not None and not each.grad.any()]
+    assert any(name.startswith("stage3") for name in dropped)
+    before = {name: each.clone() for name, each in one.module.named_parameters()}
+    for _ in range(6):
+        one.step()
+    assert all(not torch.equal(before[name], each) for name, each in one.module.named_parameters() if each.ndim > 1)

@@ -17,7 +17,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ablations import keys, learning_rate, train, trial
+from ablations import device, keys, learning_rate, train, trial
 from ablations.data import load
 from ablations.recipes import DIGITS, Recipe
 from ablations.trial import main, run
@@ -46,6 +46,11 @@ RECIPES: Mapping[str, Recipe] = {
         iterations=29, record_every=7, evaluate_every=14, drops=(0.3, 0.31), batch=50, weight_decay_scope="all"
     ),
     "bf16": recipe(precision="bf16"),
+    "dropout": recipe(**AUGMENTED, dropout=0.2),
+    "replicas": recipe(bn_batch=8, nesterov=True),
+    "plateau": recipe(schedule="plateau", held_out=200, patience=1, evaluate_every=5, lr=1e-3),
+    "fixed warm-up": recipe(warmup_from_depth=8, warmup_iterations=7, clean_every=10),
+    "watched": recipe(**AUGMENTED, probe_at=(0, 0.5, 1), probe_batches=2, precise_bn=64),
 }
 SHORTCUTS: Sequence[Shortcut] = ("none", "A", "B", "C")
 
@@ -288,6 +293,9 @@ commits = st.one_of(
 @example(name="digits", shortcut="B", killed=[(20, "during")], commits_at={7, 20})  # a commit that was not
 @example(name="odd", shortcut="A", killed=[(28, "after")], commits_at={28})  # before the last update
 @example(name="bf16", shortcut="A", killed=[(13, "before")], commits_at={13, 12})
+@example(name="dropout", shortcut="A", killed=[(17, "after")], commits_at={17})
+@example(name="plateau", shortcut="none", killed=[(12, "after")], commits_at={12})  # between two evaluations
+@example(name="watched", shortcut="A", killed=[(15, "during"), (16, "before")], commits_at={14, 15})  # at a probe
 @example(
     name="digits", shortcut="A", killed=[(3, "before"), (4, "before"), (9, "before")], commits_at=()
 )  # from nothing
@@ -299,6 +307,69 @@ def test_a_killed_trial_ends_as_its_undisturbed_twin(
     Weights, momenta and curves are equal to the bit: no gap, no duplicate, no trace.
     """
     assert_same(attempted(params(name, shortcut), *killed, commits_at=commits_at), twin(name, shortcut))
+
+
+def test_a_plateau_of_these_tests_is_within_them() -> None:
+    """So that resuming before and after a drop that an evaluation decided is what is tested."""
+    rates = [record["lr"] for record in twin("plateau", "none").committed]
+    assert len(set(rates)) > 1
+    assert rates[0] == 1e-3
+    assert {"validation_error", "test_error"} <= twin("plateau", "none").committed[0].keys()
+
+
+@pytest.mark.parametrize("killed", [7, 16])
+def test_blocks_are_dropped_as_if_there_had_been_no_kill(killed: int) -> None:
+    """Stochastic depth and dropout draw by (seed, iteration); a block that is left out still decays."""
+    asked = params("augmented", "B", stochastic_depth=0.5, dropout=0.1)
+    whole = trained(asked)
+    assert_same(attempted(asked, (killed, "after"), commits_at={killed}), whole)
+    assert whole.result != twin("augmented", "B").result
+
+
+def test_another_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where activations do not fit they are computed twice: the same bits, and the attempt says so."""
+    for name in ("augmented", "dropout", "bf16"):
+        kept = twin(name)
+        monkeypatch.setattr(device, "_memory", lambda _: 1)
+        again = trained(params(name))
+        monkeypatch.undo()
+        assert_same(again, kept)
+        assert (kept.facts["activations"], again.facts["activations"]) == ("kept", "recomputed")
+
+
+@pytest.mark.parametrize("shortcut", ["none", "A"])
+def test_a_grown_network_begins_as_its_parent(shortcut: Shortcut) -> None:
+    """Its loss starts far below that of random weights; it resumes as any other, and once something is committed it
+    needs its parent no more."""
+    parent = trained(params("digits", shortcut))
+    asked = params("digits", shortcut, iterations=6, record_every=1, evaluate_every=2)
+    asked["network"] |= {"depth": 20, "grown_from": 8}
+    grown = trained(asked, Notebook(parent=parent.checkpoint))
+    fresh = trained({**asked, "network": {**asked["network"], "grown_from": None}})
+    assert grown.committed[0]["train_loss"] < 0.8 * fresh.committed[0]["train_loss"]
+    again = Notebook(commits_at={3}, dies_at=3, instant="after", parent=parent.checkpoint)
+    with pytest.raises(Killed):
+        trained(asked, again)
+    again.parent = None
+    assert_same(trained(asked, again.begin(parent=None)), grown)
+
+
+def test_a_damaged_parent_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checksum that a checkpoint carries is checked; nothing begins from what is not what was written."""
+    parent = trained(params())
+    assert parent.checkpoint is not None
+    state = train.load_checkpoint(parent.checkpoint, torch.device("cpu"))
+    state["module"]["fc.bias"][0] += 1
+    buffer = io.BytesIO()
+    torch.save(
+        {**state, "sha256": train.checksum(train.load_checkpoint(parent.checkpoint, torch.device("cpu")))}, buffer
+    )
+    asked = params()
+    asked["network"] |= {"depth": 20, "grown_from": 8}
+    with pytest.raises(train.DamagedCheckpointError, match="is damaged"):
+        trained(asked, Notebook(parent=buffer.getvalue()))
+    with pytest.raises(train.DamagedCheckpointError, match="cannot be read"):
+        trained(asked, Notebook(parent=b"nothing"))
 
 
 @pytest.mark.parametrize("instant", ["before", "during"])
