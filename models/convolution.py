@@ -80,12 +80,12 @@ class BatchNorm(nn.BatchNorm2d):
         if self.fused is not None and (y := self.fused(self, x, plus, rectify, follow)) is not None:
             return y
         assert self.momentum is not None
-        kept = [self.running_mean, self.running_var]
-        if (
-            self.training and not follow
-        ):  # averages that are thrown away: autograd must see the same call in both passes
-            kept = [each if each is None else each.clone() for each in kept]
-        y = functional.batch_norm(x, *kept, self.weight, self.bias, self.training, self.momentum, self.eps)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        mean, variance = self.running_mean, self.running_var
+        if self.training and not follow:  # thrown away, but passed: autograd must see the same call in both passes
+            mean, variance = mean.clone(), variance.clone()
+        y = functional.batch_norm(x, mean, variance, self.weight, self.bias, self.training, self.momentum, self.eps)
         if plus is not None:
             y += plus
         return functional.relu(y, inplace=True) if rectify else y
