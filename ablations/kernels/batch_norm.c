@@ -30,12 +30,17 @@ static inline lanes load(const image *from) {
     return (lanes)(__builtin_convertvector(bits, words) << 16);
 }
 
-static inline void store(image *to, lanes value) { /* rounds to nearest, ties to even; NaN stays NaN */
+static inline words nearest(lanes value) { /* ties to even; NaN stays NaN; the lower half is rubbish */
     words bits = (words)value;
-    bits += 0x7fff + ((bits >> 16) & 1);
-    halves rounded = __builtin_convertvector(bits >> 16, halves);
+    return bits + 0x7fff + ((bits >> 16) & 1);
+}
+
+static inline void store(image *to, lanes value) {
+    halves rounded = __builtin_convertvector(nearest(value) >> 16, halves);
     memcpy(to, &rounded, sizeof rounded);
 }
+
+static inline lanes rounded(lanes value) { return (lanes)(nearest(value) & 0xffff0000); }
 #else
 typedef float image;
 #define NAME(function) function##_fp32
@@ -47,6 +52,8 @@ static inline lanes load(const image *from) {
 }
 
 static inline void store(image *to, lanes value) { memcpy(to, &value, sizeof value); }
+
+static inline lanes rounded(lanes value) { return value; }
 #endif
 
 static inline lanes load_float(const float *from) {
@@ -121,10 +128,15 @@ void NAME(normalise)(const image *x, const image *plus, image *y, long rows, lon
     }
 }
 
-/* From dy, the gradient of y: dx, the gradient of plus where there is one, and those of gamma and beta.
+/* A gradient, or the sum of the two of an image that was used twice, as an image would hold it. */
+static inline lanes gradient(const image *dy, const image *other) {
+    return other ? rounded(load(dy) + load(other)) : load(dy);
+}
+
+/* From dy, the gradient of y (and another, where y was used twice): dx, the gradient of plus where there is one, and those of gamma and beta.
 
 The mask of ReLU is read off y where plus took part in it, and recomputed from x where not. */
-void NAME(backward)(const image *dy, const image *x, const image *y, image *dx, image *dplus, long rows, long channels,
+void NAME(backward)(const image *dy, const image *other, const image *x, const image *y, image *dx, image *dplus, long rows, long channels,
                     const float *mean, const float *inverse, const float *scale, const float *offset, int rectify,
                     float *dgamma, float *dbeta) {
     static const lanes zero;
@@ -138,7 +150,7 @@ void NAME(backward)(const image *dy, const image *x, const image *y, image *dx, 
             lanes sum[4] = {zero, zero, zero, zero}, product[4] = {zero, zero, zero, zero};
             for (long row = begin; row < end; row++) {
                 long at = row * channels + c;
-                lanes g = load(dy + at), value = load(x + at);
+                lanes g = gradient(dy + at, other ? other + at : 0), value = load(x + at);
                 if (rectify) g = unless((y ? load(y + at) : value * a + b) <= 0, g);
                 if (dplus) store(dplus + at, g);
                 sum[row & 3] += g;
@@ -167,7 +179,7 @@ void NAME(backward)(const image *dy, const image *x, const image *y, image *dx, 
                 if (dplus) {
                     g = load(dplus + at);
                 } else {
-                    g = load(dy + at);
+                    g = gradient(dy + at, other ? other + at : 0);
                     if (rectify) g = unless((y ? load(y + at) : value * a + b) <= 0, g);
                 }
                 store(dx + at, g * a + (value * slope + constant));

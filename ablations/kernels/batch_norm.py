@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ablations.kernels.compiler import NoCompilerError, library
 from models.blocks import Block
-from models.convolution import BatchNorm
+from models.convolution import BatchNorm, RectifiedBatchNorm
 
 SOURCE = Path(__file__).with_name("batch_norm.c")
 LANES, MOST_CHANNELS = 16, 4096
@@ -26,11 +26,15 @@ def install(module: nn.Module) -> str:
             _functions(dtype)
     except NoCompilerError as error:
         return f"PyTorch's: {error}"
+    residual = [part for part in module.modules() if isinstance(part, Block) and part.shortcut is not None]
+    feeding = {block.last_norm for block in residual}  # what these put out, the next block uses twice
     for part in module.modules():
         if isinstance(part, BatchNorm):
-            part.fused = fused
-        elif isinstance(part, Block):
-            part.fork = fork
+            part.fused = (
+                fused_twice if part in feeding or (residual and isinstance(part, RectifiedBatchNorm)) else fused
+            )
+    for block in residual:
+        block.fork = fork
     return "fused"
 
 
@@ -41,19 +45,27 @@ def fused(norm: BatchNorm, x: Tensor, plus: Tensor | None, rectify: bool, follow
     """
     if not _fits(norm, x):
         return None
-    x = x.contiguous(memory_format=torch.channels_last)
-    if plus is not None:
-        plus = plus.to(x.dtype).contiguous(memory_format=torch.channels_last)
-    if norm.training:
-        return _Fused.apply(x, plus, norm.weight, norm.bias, norm, rectify, follow)  # pyright: ignore[reportReturnType]
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return _normalise(x, plus, scale, norm.bias - norm.running_mean * scale, rectify)
+    return _trained(norm, x, plus, rectify, follow)[0] if norm.training else _evaluated(norm, x, plus, rectify)
+
+
+def fused_twice(norm: BatchNorm, x: Tensor, plus: Tensor | None, rectify: bool, follow: bool) -> Tensor | None:
+    """As `fused`, for a layer that feeds a residual block: `fork` finds the second use of its output on the first."""
+    if not _fits(norm, x):
+        return None
+    if not norm.training:
+        return _evaluated(norm, x, plus, rectify)
+    y, beside = _trained(norm, x, plus, rectify, follow)
+    y.beside = beside  # pyright: ignore[reportAttributeAccessIssue]
+    return y
 
 
 def fork(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x twice, (N, C, H, W), for what a block and its shortcut do with it: their gradients are summed in one pass."""
+    """x twice, (N, C, H, W), for what a block and its shortcut do with it: their gradients are summed in one pass.
+
+    By the backward pass of the layer that made x, where it is ready for two.
+    """
+    if (beside := getattr(x, "beside", None)) is not None:
+        return x, beside
     if x.device.type != "cpu" or x.dtype not in _SUFFIXES or x.shape[1] % LANES or not x.requires_grad:
         return x, x
     return _Fork.apply(x)  # pyright: ignore[reportReturnType]
@@ -66,7 +78,35 @@ def _fits(norm: BatchNorm, x: Tensor) -> bool:
     return x.numel() > x.shape[1] if norm.training else not torch.is_grad_enabled()
 
 
+def _trained(norm: BatchNorm, x: Tensor, plus: Tensor | None, rectify: bool, follow: bool) -> tuple[Tensor, Tensor]:
+    return _Fused.apply(_image(x), _beside(plus, x), norm.weight, norm.bias, norm, rectify, follow)  # pyright: ignore[reportReturnType]
+
+
+def _evaluated(norm: BatchNorm, x: Tensor, plus: Tensor | None, rectify: bool) -> Tensor:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    offset = norm.bias - norm.running_mean * scale
+    x = _image(x)
+    y = torch.empty_like(x)
+    plus = _beside(plus, x)
+    _functions(x.dtype)["normalise"](
+        x.data_ptr(), _pointer(plus), y.data_ptr(), *_shape(x), scale.data_ptr(), offset.data_ptr(), int(rectify)
+    )
+    return y
+
+
+def _image(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _beside(plus: Tensor | None, x: Tensor) -> Tensor | None:
+    return None if plus is None else _image(plus.to(x.dtype))
+
+
 class _Fused(torch.autograd.Function):
+    """y twice, so that its two uses send back a gradient each."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -77,35 +117,45 @@ class _Fused(torch.autograd.Function):
         norm: BatchNorm,
         rectify: bool,
         follow: bool,
-    ) -> Tensor:
-        of_channels = x.new_empty(4, x.shape[1], dtype=torch.float32)
-        mean, inverse, scale, offset = of_channels
-        moving = (norm.running_mean, norm.running_var) if follow else (None, None)
-        _functions(x.dtype)["statistics"](
-            _pointer(x), *_shape(x), _pointer(weight), _pointer(bias), norm.eps, norm.momentum,
-            *map(_pointer, (*moving, mean, inverse, scale, offset)),
-        )  # fmt: skip
-        y = _normalise(x, plus, scale, offset, rectify)
-        ctx.rectify, ctx.masks_plus = rectify, rectify and plus is not None
-        ctx.added = plus is not None
-        ctx.save_for_backward(x, y if ctx.masks_plus else None, of_channels)
-        return y
+    ) -> tuple[Tensor, Tensor]:
+        functions, (rows, channels) = _functions(x.dtype), _shape(x)
+        of_channels = torch.empty(4, channels)
+        first = of_channels.data_ptr()
+        rest = [first + 4 * channels * row for row in range(4)]  # mean, inverse, scale, offset
+        moving = [_pointer(norm.running_mean), _pointer(norm.running_var)] if follow else [None, None]
+        functions["statistics"](
+            x.data_ptr(), rows, channels, weight.data_ptr(), bias.data_ptr(), norm.eps, norm.momentum, *moving, *rest
+        )
+        y = torch.empty_like(x)
+        functions["normalise"](x.data_ptr(), _pointer(plus), y.data_ptr(), rows, channels, *rest[2:], int(rectify))
+        ctx.set_materialize_grads(False)
+        ctx.rectify, ctx.added = rectify, plus is not None
+        ctx.save_for_backward(x, y if rectify and plus is not None else None, of_channels)
+        # Not a view: it would hold y, and y holds it, until the next garbage collection.
+        return y, torch.empty(0, dtype=y.dtype).set_(y)  # pyright: ignore[reportArgumentType]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, dy: Tensor | None, other: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if dy is None:
+            dy, other = other, None
+        if dy is None:
+            return (None,) * 7
+        dy, other = _image(dy), None if other is None else _image(other)
+        if ctx.added and not ctx.rectify and other is not None:
+            dy, other = _sum(dy, other), None  # what `plus` gets, too
         x, y, of_channels = ctx.saved_tensors
-        dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = torch.empty_like(x)
-        masked = torch.empty_like(x) if ctx.masks_plus else None
-        of_weights = torch.empty_like(of_channels[:2])
-        dgamma, dbeta = of_weights
+        rows, channels = _shape(x)
+        first = of_channels.data_ptr()
+        dx, of_weights = torch.empty_like(x), torch.empty(2, channels)
+        masked = None if y is None else torch.empty_like(x)
         _functions(x.dtype)["backward"](
-            *map(_pointer, (dy, x, y, dx, masked)), *_shape(x), *map(_pointer, of_channels), int(ctx.rectify),
-            _pointer(dgamma), _pointer(dbeta),
+            dy.data_ptr(), _pointer(other), x.data_ptr(), _pointer(y), dx.data_ptr(), _pointer(masked), rows, channels,
+            *(first + 4 * channels * row for row in range(4)), int(ctx.rectify),
+            of_weights.data_ptr(), of_weights.data_ptr() + 4 * channels,
         )  # fmt: skip
-        dplus = masked if ctx.masks_plus else dy if ctx.added else None
-        return dx, dplus, dgamma, dbeta, None, None, None
+        dplus = dy if ctx.added and masked is None else masked
+        return dx, dplus, of_weights[0], of_weights[1], None, None, None
 
 
 class _Fork(torch.autograd.Function):
@@ -119,17 +169,13 @@ class _Fork(torch.autograd.Function):
     def backward(_: Any, one: Tensor | None, other: Tensor | None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         if one is None or other is None:
             return other if one is None else one
-        one, other = (each.contiguous(memory_format=torch.channels_last) for each in (one, other))
-        total = torch.empty_like(one)
-        _functions(total.dtype)["add"](*map(_pointer, (one, other, total)), total.numel())
-        return total
+        return _sum(_image(one), _image(other))
 
 
-def _normalise(x: Tensor, plus: Tensor | None, scale: Tensor, offset: Tensor, rectify: bool) -> Tensor:
-    y = torch.empty_like(x)
-    pointers = map(_pointer, (x, plus, y))
-    _functions(x.dtype)["normalise"](*pointers, *_shape(x), _pointer(scale), _pointer(offset), int(rectify))
-    return y
+def _sum(one: Tensor, other: Tensor) -> Tensor:
+    total = torch.empty_like(one)
+    _functions(total.dtype)["add"](one.data_ptr(), other.data_ptr(), total.data_ptr(), total.numel())
+    return total
 
 
 def _shape(x: Tensor) -> tuple[int, int]:
@@ -148,7 +194,7 @@ def _functions(dtype: torch.dtype) -> dict[str, Any]:
     arguments = {
         "statistics": [pointer] + [number] * 2 + [pointer] * 2 + [ctypes.c_double] * 2 + [pointer] * 6,
         "normalise": [pointer] * 3 + [number] * 2 + [pointer] * 2 + [flag],
-        "backward": [pointer] * 5 + [number] * 2 + [pointer] * 4 + [flag] + [pointer] * 2,
+        "backward": [pointer] * 6 + [number] * 2 + [pointer] * 4 + [flag] + [pointer] * 2,
         "add": [pointer] * 3 + [number],
     }
     found = {}

@@ -1,9 +1,11 @@
 """The kernels of the training step against float64 and against PyTorch, and what happens without a compiler."""
 
+import gc
 import math
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from ablations.data.images import Images
 from ablations.kernels.batch_norm import LANES, fork, fused, install
 from ablations.kernels.compiler import NoCompilerError, library
 from ablations.recipes import CIFAR, Recipe
+from models.blocks import Block
 from models.convolution import BatchNorm, averages_held
 from models.networks import build, initialise
 from models.spec import Network
@@ -195,6 +198,24 @@ def test_a_fork_sums_two_gradients() -> None:
     one, _ = fork(x * 1)
     one.sum().backward()
     assert torch.equal(x.grad, torch.ones_like(x))  # pyright: ignore[reportArgumentType]
+
+
+def test_what_a_pass_made_is_gone_without_a_garbage_collection() -> None:
+    """Images that feed a residual block hold their second use, and nothing holds both: memory does not grow."""
+    module = build(Network(depth=8, shortcut="A"))
+    initialise(module, Network(depth=8, shortcut="A"), torch.Generator().manual_seed(0))
+    install(module)
+    made: list[weakref.ref[Tensor]] = []
+    for part in module.modules():
+        if isinstance(part, Block | BatchNorm):
+            part.register_forward_hook(lambda _, __, y: made.append(weakref.ref(y)))
+    gc.disable()
+    try:
+        module(noise(8, 4, 3, 32, 32)).sum().backward()
+        assert len(made) == 10
+        assert all(each() is None for each in made)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("shortcut", ["none", "A", "B", "C"])
