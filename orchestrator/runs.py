@@ -153,7 +153,8 @@ def _machine(attempt: Mapping[str, Any]) -> str:
     """What decides an attempt's rounding."""
     hardware = attempt.get("hardware", {})
     gpus = sorted(set(hardware.get("gpus", ())))  # a trial has one of them; how many stand beside it rounds nothing
-    return f"{', '.join(gpus) or hardware.get('cpu')}, kernels {attempt['kernels']}"
+    kernels, _, _ = attempt["kernels"].partition(":")  # the reason for them may name a path of the machine
+    return f"{', '.join(gpus) or hardware.get('cpu')}, kernels {kernels}"
 
 
 def _curves(folder: TrialFolder, head: Commit) -> dict[str, Curve]:

@@ -192,11 +192,12 @@ V100, XEON = {"cpu": "Xeon", "gpus": ["V100"]}, {"cpu": "Xeon", "gpus": []}
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ((XEON, "our own"), (XEON, "our own"), None),
-        ((XEON, "our own"), (XEON | {"memory_gib": 3.5}, "our own"), None),
+        ((XEON, "fused"), (XEON, "fused"), None),
+        ((XEON, "fused"), (XEON | {"memory_gib": 3.5}, "fused"), None),
         ((V100, "PyTorch's"), (V100 | {"gpus": ["V100", "V100"], "cpu": "Epyc"}, "PyTorch's"), None),
-        ((XEON, "our own"), (XEON, "PyTorch's"), "Xeon, kernels PyTorch's; Xeon, kernels our own"),
-        ((XEON, "our own"), (XEON | {"cpu": "Epyc"}, "our own"), "Epyc, kernels our own; Xeon, kernels our own"),
+        ((XEON, "PyTorch's: no cc"), (XEON, "PyTorch's: /tmp/x is full"), None),
+        ((XEON, "fused"), (XEON, "PyTorch's: no cc"), "Xeon, kernels PyTorch's; Xeon, kernels fused"),
+        ((XEON, "fused"), (XEON | {"cpu": "Epyc"}, "fused"), "Epyc, kernels fused; Xeon, kernels fused"),
         ((XEON, "PyTorch's"), (V100, "PyTorch's"), "V100, kernels PyTorch's; Xeon, kernels PyTorch's"),
     ],
 )

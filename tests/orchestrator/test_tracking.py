@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -22,7 +23,7 @@ from mlflow.tracking import MlflowClient
 
 
 def attempted(
-    ledger: Ledger, number: int = 0, *, until: int | None = None, iterations: int = 10, **params: int
+    ledger: Ledger, number: int = 0, *, until: int | None = None, iterations: int = 10, **params: Any
 ) -> None:
     """Run the toy, whole or up to an iteration, committing after every record."""
     trial = toy.trial(number, iterations=iterations, **params)

@@ -177,8 +177,12 @@ def test_a_variant_is_never_compared_with_itself():
 
 def test_without_a_variant_the_papers_network_comes_first():
     """Also where a variant stands before it in the study; alone, a variant may be spoken of without its name."""
-    assert said_of_variants("test_error(A, 56) < 7.5").statistic.startswith("ResNet-56 A 7.00 (3)")
-    assert said_of_variants("test_error(A, 56) < 7.5", "B").statistic.startswith("ResNet-56 A duplicate 50.00 (5)")
+    say, short = "test_error(A, 56) < 7.5", {**CIFAR_RECIPE, "iterations": 2000}
+    networks = [Network(depth=56, shortcut="A", init="fan_in"), Network(depth=56, shortcut="A")]
+    arms = [make_arm(each, short, seeds=2, deviations=["iterations 2000", *each.departures]) for each in networks]
+    runs = [*make_runs(arms[0], 50.0, 50.0), *make_runs(arms[1], 7.0, 7.0)]
+    for asked, found in ((arms, "ResNet-56 A 6.95 (2)"), (arms[:1], "ResNet-56 A fan_in 49.95 (2)")):
+        assert judge(make_study(asked, claims=[{"id": "own", "say": say}]), runs)[0].statistic.startswith(found)
 
 
 @pytest.mark.parametrize("metric", ["clean_train_error", "validation_error"])
