@@ -206,8 +206,8 @@ def show(
 ) -> None:
     """Show everything that is known of one trial."""
     from ablations.console import print_run, run_facts
-    from orchestrator.ledger import Ledger
-    from orchestrator.runs import read_run
+    from orchestrator.ledger import Ledger, plain
+    from orchestrator.runs import probe_summary, read_run
 
     ledger = Ledger(results)
     arm, about = _trial(trial, ledger)
@@ -215,9 +215,10 @@ def show(
     alive = {found.key} if ledger.folder(found.key).alive() else set[str]()
     if as_json:
         facts = run_facts(found, alive) | {"params": about["params"], "attempts": list(found.attempts)}
-        _print_json(facts)
+        _print_json(plain(facts | {"probes": list(found.probes)}))
         return
-    print_run(found, about["params"], str(ledger.folder(found.key).path), alive, _stdout())
+    probes = [{"iteration": each["iteration"]} | probe_summary(each) for each in found.probes]
+    print_run(found, about["params"], probes, str(ledger.folder(found.key).path), alive, _stdout())
 
 
 @app.command()

@@ -5,6 +5,7 @@ more weakly than plain ones (sec. 4.2, Figure 7). A probe passes over training b
 test images in evaluation mode; weights, moving averages and momenta are afterwards what they were before.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ def probe(training: Training) -> dict[str, Any]:
     mean over the next `probe_batches` batches. `norm_variance`, `activation_variance`: the smallest variance of a
     channel of what leaves batch normalisation, and of what the next layer gets, over one batch. `response`: standard
     deviation after batch normalisation, before ReLU or addition, over the test images (Figure 7);
-    `residual_over_input`: std(F) / std(x) of each residual block there. Both are empty before the first update, when
-    moving averages hold nothing.
+    `residual_over_input`: std(F) / std(x) of each residual block there. Both are empty before the first update of
+    random weights, when moving averages hold nothing.
     """
     named = [(layer.name, layer.norm) for layer in layers(training.network) if layer.norm and not layer.shortcut]
     names, norms = [name for name, _ in named], [norm for _, norm in named]
@@ -72,7 +73,7 @@ def _signals(training: Training, norms: Sequence[str]) -> dict[str, list[float]]
 @torch.no_grad()
 def _responses(training: Training, norms: Sequence[str]) -> dict[str, list[Any]]:
     """Over the test images, in evaluation mode."""
-    if not training.iteration:
+    if not training.iteration and training.network.parent is None:
         return {"response": [], "blocks": [], "residual_over_input": []}
     training.module.eval()
     with _watched(training.module) as watched:
@@ -91,10 +92,15 @@ def _responses(training: Training, norms: Sequence[str]) -> dict[str, list[Any]]
         "response": [deviations[norm] for norm in norms],
         "blocks": list(residual),
         "residual_over_input": [
-            deviations[names[block.last_norm]] / watched[name].entering.moments.deviation
+            _ratio(deviations[names[block.last_norm]], watched[name].entering.moments.deviation)
             for name, block in residual.items()
         ],
     }
+
+
+def _ratio(one: float, other: float) -> float:
+    """Infinite over a block's input that is the same everywhere: that network is dead, and its probe is a result."""
+    return one / other if other else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,9 @@ CIFAR_DEPTHS = (20, 32, 44, 56, 110, 1202)
 IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Table 1: blocks in conv2_x .. conv5_x for each depth."""
 BOTTLENECK_DEPTHS = (50, 101, 152)
+_DEPARTURE = rf"w\d+|stride3x3|fan_in|{'|'.join(get_args(NewChannels)[1:])}|one-layer|from\d+"
+VARIANT = rf"(?:{_DEPARTURE})(?:-(?:{_DEPARTURE}))*"
+"""A regular expression for every `Network.variant` that is not empty."""
 _ALLOWED: dict[str, tuple[object, ...]] = {
     "layout": ("cifar", "imagenet"),
     "shortcut": SHORTCUTS,
@@ -112,22 +115,26 @@ class Network:
     @property
     def name(self) -> str:
         """`cifar10-plain-56`, `imagenet-resnet-34-B`; departures from the paper's architecture are appended."""
-        parts = [self.data, self.family, str(self.depth)]
-        if self.shortcut != "none":
-            parts.append(self.shortcut)
-        if self.width != (16 if self.layout == "cifar" else 64):
-            parts.append(f"w{self.width}")
-        if self.stride != "1x1":
-            parts.append("stride3x3")
-        if self.init != "fan_out":
-            parts.append(self.init)
-        if self.padding != "appended":
-            parts.append(self.padding)
-        if self.block_layers != 2:
-            parts.append("one-layer")
-        if self.grown_from is not None:
-            parts.append(f"from{self.grown_from}")
-        return "-".join(parts)
+        option = "" if self.shortcut == "none" else self.shortcut
+        return "-".join(part for part in (self.data, self.family, str(self.depth), option, self.variant) if part)
+
+    @property
+    def variant(self) -> str:
+        """`fan_in-from20`: the departures as they stand in a name; empty for the paper's architecture."""
+        return "-".join(self.departures).replace(" ", "")
+
+    @property
+    def departures(self) -> tuple[str, ...]:
+        """What sets this network apart from the paper's of its data, depth and shortcut, in words: `from 20`."""
+        departs = {
+            f"w{self.width}": self.width != (16 if self.layout == "cifar" else 64),
+            "stride 3x3": self.stride != "1x1",
+            self.init: self.init != "fan_out",
+            self.padding: self.padding != "appended",
+            "one-layer": self.block_layers != 2,
+            f"from {self.grown_from}": self.grown_from is not None,
+        }
+        return tuple(word for word, does in departs.items() if does)
 
     @property
     def blocks(self) -> tuple[int, ...]:

@@ -56,17 +56,19 @@ class Exhibit:
                 for name, value in (record | costs).items():
                     if name != "iteration":
                         yield metric_name(name), float(value), int(made["time"] * 1000), record["iteration"]
-        yield from self._probed(after)
+        yield from self._probed(after, clock)
 
-    def _probed(self, after: int) -> Iterator[tuple[str, float, int, int]]:
-        """What each probe comes down to, at the time of the commit that holds it.
+    def _probed(self, after: int, clock: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, float, int, int]]:
+        """What each probe comes down to, at the time of the curve record before it, or of the trial's beginning.
 
         One at iteration 0 goes with the first points: none was sent before them.
         """
         assert self._head is not None
-        moment = int(self._head.time * 1000)
         for record in self.folder.records("probes.jsonl", self._head):
             if record["iteration"] > after or (after == 0 and record["iteration"] == 0):
+                # A later commit must not change it: MLflow knows a point that comes again by its time.
+                before = [each["time"] for each in clock if each["iteration"] <= record["iteration"]]
+                moment = int(before[-1] * 1000) if before else self.started or 0
                 for name, value in probe_summary(numbers(record)).items():
                     yield f"probe.{name}", float(value), moment, record["iteration"]
 

@@ -218,12 +218,12 @@ class Attempt:
         write_json(self._record_path, self._record)
 
     def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
-        self._pending["curves.jsonl"] += _line({"iteration": iteration} | _plain(values))
+        self._pending["curves.jsonl"] += _line({"iteration": iteration} | plain(values))
         made = {"iteration": iteration, "time": round(time.time(), 3), "seconds": round(self._seconds(), 3)}
         self._pending["clock.jsonl"] += _line(made | dict(costs or {}))
 
     def probe(self, record: Mapping[str, Any]) -> None:
-        self._pending["probes.jsonl"] += _line(_plain(record))
+        self._pending["probes.jsonl"] += _line(plain(record))
 
     def due(self) -> bool:
         return time.monotonic() - self._last_commit >= self._commit_seconds
@@ -355,12 +355,12 @@ def last_line(error: BaseException) -> str:
     return " ".join(traceback.format_exception_only(error)[-1].split())[:1000]
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity; they are kept as text, never as 0."""
+def plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity; they are kept as text, never as 0. `runs.numbers` reads them back."""
     if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: plain(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return str(value) if isinstance(value, float) and not abs(value) < float("inf") else value
 
 

@@ -1,9 +1,10 @@
 """What was recorded, read back for reports: a Run is what happened to one trial, a Curve is one metric of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf, isnan, nan
 from statistics import fmean, median
 from typing import Any
 
@@ -76,7 +77,7 @@ class Run:
     `diverged_at`."""
     attempts: Sequence[Mapping[str, Any]] = ()
     """One record per attempt, oldest first: `started`, `ended`, `seconds`, `cause`, `host`, `hardware`, `versions`,
-    `commit`, `dirty`."""
+    `commit`, `dirty`; once it computes, `kernels` and `activations` (`kept` or `recomputed`)."""
     seconds: float = 0.0
     """Training seconds over all attempts, as committed."""
     costs: Mapping[str, float] = field(default_factory=dict)
@@ -151,7 +152,10 @@ def _mixed(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
 def _machine(attempt: Mapping[str, Any]) -> str:
     """What decides an attempt's rounding."""
     hardware = attempt.get("hardware", {})
-    return f"{', '.join(hardware.get('gpus', [])) or hardware.get('cpu')}, kernels {attempt['kernels']}"
+    on_gpu = attempt.get("site", {}).get("device") == "cuda"
+    gpus = sorted(set(hardware.get("gpus", ()))) if on_gpu else []  # how many stand beside the trial's rounds nothing
+    kernels, _, _ = attempt["kernels"].partition(":")  # the reason for them may name a path of the machine
+    return f"{', '.join(gpus) or hardware.get('cpu')}, kernels {kernels}"
 
 
 def _curves(folder: TrialFolder, head: Commit) -> dict[str, Curve]:
@@ -204,19 +208,31 @@ def numbers(part: Any) -> Any:
 
 
 def probe_summary(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that a probe comes down to, by name."""
+    """The numbers that a probe comes down to, by name; NaN where it saw one, infinity over a layer without gradient."""
     gradient = record["gradient"]
     found = {
-        "gradient_first_over_last": gradient[0] / gradient[-1],
-        "gradient_max_over_min": max(gradient) / min(gradient),
-        "norm_variance_min": min(record["norm_variance"]),
-        "activation_variance_min": min(record["activation_variance"]),
+        "gradient_first_over_last": _ratio(gradient[0], gradient[-1]),
+        "gradient_max_over_min": _ratio(_of(max, gradient), _of(min, gradient)),
+        "norm_variance_min": _of(min, record["norm_variance"]),
+        "activation_variance_min": _of(min, record["activation_variance"]),
     }
     if record["response"]:
         found["response_mean"] = fmean(record["response"])
     if record["residual_over_input"]:
-        found["residual_over_input_median"] = median(record["residual_over_input"])
+        found["residual_over_input_median"] = _of(median, record["residual_over_input"])
     return found
+
+
+def _of(statistic: Callable[[Sequence[float]], float], values: Sequence[float]) -> float:
+    """Of an order among values, of which NaN has none: where one is NaN, so is what is said of all."""
+    return nan if any(map(isnan, values)) else statistic(values)
+
+
+def _ratio(over: float, under: float) -> float:
+    """A dead network has gradients of exactly 0."""
+    if under == 0:
+        return inf if over > 0 else nan
+    return over / under
 
 
 def _published(ledger: Ledger, key: str) -> str | None:

@@ -1,7 +1,7 @@
 """A study's arms joined with what was recorded of them, and the arms that may stand side by side."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from models.spec import Layout, Network, Shortcut
@@ -14,6 +14,12 @@ SHORTCUT_TITLES: Mapping[str, str] = {
     "B": "ResNet, option B",
     "C": "ResNet, option C",
 }
+
+
+def called(shortcut: Shortcut, depth: int, departures: Sequence[str] = ()) -> str:
+    """A network in captions and sentences: family, depth, option, and what sets it apart from the paper's."""
+    family = [f"plain-{depth}"] if shortcut == "none" else [f"ResNet-{depth}", shortcut]
+    return " ".join((*family, *departures))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +37,8 @@ class MeasuredArm:
 
     @property
     def label(self) -> str:
-        """`plain-56`, `ResNet-56 A`."""
-        network = self.network
-        return f"plain-{network.depth}" if network.shortcut == "none" else f"ResNet-{network.depth} {network.shortcut}"
+        """`plain-56`, `ResNet-56 A`, `ResNet-56 A split`."""
+        return called(self.network.shortcut, self.network.depth, self.network.departures)
 
     @property
     def finished(self) -> tuple[Run, ...]:
@@ -77,9 +82,14 @@ def gather(study: RecordedStudy, runs: Iterable[Run]) -> tuple[MeasuredArm, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Arms that share data and recipe and differ in depth and shortcut alone: only these are compared."""
+    """Arms that share data and recipe and differ in depth and shortcut alone: only these are compared.
+
+    In a pool of `families` they differ in the network's other options too, and a variant is asked for by name.
+    """
 
     arms: tuple[MeasuredArm, ...]
+    apart: tuple[str, ...] = ()
+    """What sets it apart from pools that would have the same title."""
 
     @property
     def paper(self) -> bool:
@@ -104,11 +114,13 @@ class Pool:
         other = [each for each in self.deviations if each.split(" ")[0] not in ("data", "iterations")]
         if len(other) == len(self.deviations):
             words.append(other[0])
-        return ", ".join(words)
+        return ", ".join((*words, *self.apart))
 
-    def find(self, shortcut: Shortcut, depth: int) -> MeasuredArm | None:
+    def find(self, shortcut: Shortcut, depth: int, variant: str | None = None) -> MeasuredArm | None:
+        """The arm with this network; of any variant where none is named, `""` is the paper's architecture."""
         for arm in self.arms:
-            if (arm.network.shortcut, arm.network.depth) == (shortcut, depth):
+            network = arm.network
+            if (network.shortcut, network.depth) == (shortcut, depth) and variant in (None, network.variant):
                 return arm
         return None
 
@@ -123,17 +135,51 @@ class Pool:
         return tuple(each for each in ("none", "A", "B", "C") if each in present)
 
 
+_OPTIONS = ("width", "stride", "init", "padding", "block_layers", "grown_from")
+"""Fields of a network that are neither its data nor its depth and shortcut."""
+
+
+def _shared(arm: MeasuredArm, without: Sequence[str] = ()) -> dict[str, str]:
+    """The values that arms of a pool have in common, network's and recipe's, as `width 32`.
+
+    A record of an older version lacks fields; they are at their default, as `Network` knows it.
+    """
+    network = dict(arm.arm.network) | asdict(arm.network)
+    network = {name: value for name, value in network.items() if name not in ("depth", "shortcut", "name", *without)}
+    return {str(name): f"{name} {value}" for part in (network, arm.arm.recipe) for name, value in part.items()}
+
+
 def _kind(arm: MeasuredArm) -> str:
     """Equal for two arms that may be compared: everything but depth and shortcut."""
-    if arm.paper:
-        return f"paper {arm.network.data}"
-    network = {name: value for name, value in arm.arm.network.items() if name not in ("depth", "shortcut", "name")}
-    return repr((sorted(network.items(), key=str), sorted(arm.arm.recipe.items(), key=str)))
+    return f"paper {arm.network.data}" if arm.paper else repr(sorted(_shared(arm).items()))
 
 
-def pools(arms: Sequence[MeasuredArm]) -> tuple[Pool, ...]:
+def _gathered(arms: Sequence[MeasuredArm], kind: Callable[[MeasuredArm], str]) -> list[Pool]:
     """The paper's arms first, then the others in the study's order."""
     kinds: dict[str, list[MeasuredArm]] = {}
     for arm in arms:
-        kinds.setdefault(_kind(arm), []).append(arm)
-    return tuple(sorted((Pool(arms=tuple(each)) for each in kinds.values()), key=lambda pool: not pool.paper))
+        kinds.setdefault(kind(arm), []).append(arm)
+    return sorted((Pool(arms=tuple(each)) for each in kinds.values()), key=lambda pool: not pool.paper)
+
+
+def pools(arms: Sequence[MeasuredArm]) -> tuple[Pool, ...]:
+    """The sets of comparable arms, no two with the same title: the paper's first, then in the study's order."""
+    found = _gathered(arms, _kind)
+    for words in (lambda pool: pool.deviations, lambda pool: tuple(_shared(pool.arms[0]).values())):
+        found = _told_apart(found, words)
+    return tuple(found)
+
+
+def _told_apart(found: Sequence[Pool], words: Callable[[Pool], Sequence[str]]) -> list[Pool]:
+    """Where titles are alike, each pool with those of its words that not all of these pools have."""
+    told = []
+    for pool in found:
+        alike = [set(words(each)) for each in found if each.title == pool.title]
+        own = () if pool.paper else tuple(word for word in words(pool) if not all(word in each for each in alike))
+        told.append(replace(pool, apart=(*pool.apart, *own)))
+    return told
+
+
+def families(arms: Sequence[MeasuredArm]) -> tuple[Pool, ...]:
+    """Arms that share data and recipe, whatever their network's options: an arm beside its variants."""
+    return tuple(_gathered(arms, lambda arm: repr(sorted(_shared(arm, without=_OPTIONS).items()))))

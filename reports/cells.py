@@ -21,6 +21,10 @@ class Metric(StrEnum):
     LAST_TRAIN = "last_train_error"
     TAIL_TRAIN = "tail_train_error"
     """Mean over the last 10/64 of the iterations, the paper's last 10k."""
+    LAST_CLEAN_TRAIN = "last_clean_train_error"
+    """At the last iteration, over the training images without augmentation and in evaluation mode."""
+    LAST_VALIDATION = "last_validation_error"
+    """At the last iteration, over training images that were held out."""
     SECONDS = "seconds"
     """Training seconds over all attempts."""
 
@@ -30,6 +34,8 @@ TITLES: Mapping[Metric, str] = {
     Metric.BEST_TEST: "best test error",
     Metric.LAST_TRAIN: "training error, last point",
     Metric.TAIL_TRAIN: "training error",
+    Metric.LAST_CLEAN_TRAIN: "training error without augmentation, last iterate",
+    Metric.LAST_VALIDATION: "validation error, last iterate",
     Metric.SECONDS: "training seconds",
 }
 

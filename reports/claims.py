@@ -9,7 +9,7 @@ from orchestrator.studies import RecordedStudy
 from reports.arms import MeasuredArm, Pool, gather, pools
 from reports.checks import CHECKS, CHECKS_OF_ALL, caveats
 from reports.published import PaperClaim, paper_claims
-from reports.sentences import decide, parse_claim
+from reports.sentences import comparable, decide, parse_claim
 from reports.verdicts import Answer, Finding, NotEnoughError, NotInStudyError, Verdict
 
 __all__ = ["PAPER_CLAIMS", "Answer", "Verdict", "judge", "parse_claim"]
@@ -101,7 +101,9 @@ def _own(claim: Mapping[str, str], arms: Sequence[MeasuredArm]) -> Verdict:
         found = _undecided(str(error))
     else:
         found = (
-            _over(pools(arms), lambda pool: decide(pool, sentence))[0] if arms else _undecided("the study has no arm")
+            _over(comparable(arms, sentence), lambda pool: decide(pool, sentence))[0]
+            if arms
+            else _undecided("the study has no arm")
         )
     text = claim.get("text") or say
     return _verdict(found, id=claim["id"], text=text, source="this study", rule=f"{say}: {OWN_RULE}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.spec import Shortcut
 from orchestrator.runs import Outcome, Run
-from reports.arms import MeasuredArm, Pool
+from reports.arms import MeasuredArm, Pool, called
 from reports.cells import Metric, measure, why_absent
 from reports.noise import Difference, difference, paired, spread
 from reports.verdicts import NotEnoughError, NotInStudyError
@@ -52,13 +52,12 @@ class Sample:
         return f"{self.label} {self.mean:.2f}"
 
 
-def arm_of(pool: Pool, shortcut: Shortcut, depth: int) -> MeasuredArm:
+def arm_of(pool: Pool, shortcut: Shortcut, depth: int, variant: str | None = None) -> MeasuredArm:
     """The arm with this network. Raises NotInStudyError where there is none."""
-    arm = pool.find(shortcut, depth)
+    arm = pool.find(shortcut, depth, variant)
     if arm is None:
-        family = "plain" if shortcut == "none" else "ResNet"
-        option = "" if shortcut == "none" else f" {shortcut}"
-        raise NotInStudyError(f"needs {family}-{depth}{option}, which is not in this study")
+        name = called(shortcut, depth, (variant,) if variant else ())
+        raise NotInStudyError(f"needs {name}, which is not in this study")
     return arm
 
 
@@ -78,9 +77,9 @@ def ended(arm: MeasuredArm) -> tuple[Run, ...]:
     return arm.runs
 
 
-def sample(pool: Pool, shortcut: Shortcut, depth: int, metric: Metric) -> Sample:
+def sample(pool: Pool, shortcut: Shortcut, depth: int, metric: Metric, variant: str | None = None) -> Sample:
     """A complete sample of at least two values."""
-    arm = arm_of(pool, shortcut, depth)
+    arm = arm_of(pool, shortcut, depth, variant)
     runs = ended(arm)
     cell = measure(arm, metric)
     if cell.n < 2:

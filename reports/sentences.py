@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.spec import Shortcut
-from reports.arms import Pool
+from models.spec import VARIANT, Shortcut
+from reports.arms import MeasuredArm, Pool, families, pools
 from reports.cells import Metric
 from reports.noise import Difference
 from reports.samples import Sample, compare, sample
@@ -16,28 +16,37 @@ METRICS: Mapping[str, Metric] = {
     "train_error": Metric.TAIL_TRAIN,
     "test_error": Metric.LAST_TEST,
     "best_test_error": Metric.BEST_TEST,
+    "clean_train_error": Metric.LAST_CLEAN_TRAIN,
+    "validation_error": Metric.LAST_VALIDATION,
 }
-"""What a claim may speak of, in percent: training error (mean of the last 10/64), last test error, best."""
+"""What a claim may speak of, in percent: training error is the mean of the last 10/64, best the lowest, others last."""
 SHORTCUTS: Mapping[str, Shortcut] = {"plain": "none", "A": "A", "B": "B", "C": "C"}
 
 _TERM = re.compile(
-    r"(?P<metric>\w+)\s*\(\s*(?P<shortcut>\w+)\s*,\s*(?P<depth>\w+)\s*\)(?:\s*\+\s*(?P<plus>\d+(?:\.\d+)?))?", re.ASCII
+    r"(?P<metric>\w+)\s*\(\s*(?P<shortcut>\w+)\s*,\s*(?P<depth>\w+)\s*(?:,\s*(?P<variant>[\w-]+)\s*)?\)"
+    r"(?:\s*\+\s*(?P<plus>\d+(?:\.\d+)?))?",
+    re.ASCII,
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-FORM = "write it as METRIC(SHORTCUT, DEPTH) > METRIC(SHORTCUT, DEPTH) + NUMBER, or METRIC(SHORTCUT, DEPTH) < NUMBER"
+FORM = (
+    "write it as METRIC(SHORTCUT, DEPTH) > METRIC(SHORTCUT, DEPTH) + NUMBER, or METRIC(SHORTCUT, DEPTH) < NUMBER;"
+    " METRIC(SHORTCUT, DEPTH, VARIANT) is a network that departs from the paper's"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """`train_error(plain, 20) + 1`."""
+    """`train_error(plain, 20) + 1`, `test_error(A, 34, duplicate)`."""
 
     metric: str
     shortcut: str
     depth: int
+    variant: str = ""
+    """`Network.variant`; empty for the paper's architecture."""
     plus: float = 0.0
 
     def __str__(self) -> str:
-        name = f"{self.metric}({self.shortcut}, {self.depth})"
+        name = f"{self.metric}({self.shortcut}, {self.depth}{f', {self.variant}' if self.variant else ''})"
         return f"{name} + {_plain(self.plus)}" if self.plus else name
 
 
@@ -54,10 +63,9 @@ class Sentence:
         return f"{self.left} {self.relation} {right}"
 
     @property
-    def networks(self) -> tuple[tuple[Shortcut, int], ...]:
-        """Shortcut and depth of each network that it speaks of: a study should have an arm for each."""
-        terms = [self.left, *([self.right] if isinstance(self.right, Term) else [])]
-        return tuple((SHORTCUTS[term.shortcut], term.depth) for term in terms)
+    def names_variants(self) -> bool:
+        """Whether it compares across the network's options; without, both networks have the same ones, any."""
+        return bool(self.left.variant or (isinstance(self.right, Term) and self.right.variant))
 
 
 def _plain(number: float) -> str:
@@ -83,10 +91,17 @@ def _term(text: str, say: str) -> Term:
     depth = match["depth"]
     if not (depth.isascii() and depth.isdigit() and len(depth) <= 5 and int(depth) > 0):
         raise ValueError(f"the depth of a claim is a whole number of layers, not {_short(depth)}, in {_short(say)}")
+    variant = match["variant"] or ""
+    if variant and not re.fullmatch(VARIANT, variant, re.ASCII):
+        raise ValueError(
+            f"the variant of a claim is what a network's name ends with, as duplicate, from20 or fan_in-one-layer, not"
+            f" {_short(variant)}, in {_short(say)}"
+        )
     return Term(
         metric=_one_of("the metric", match["metric"], tuple(METRICS), say),
         shortcut=_one_of("the shortcut", match["shortcut"], tuple(SHORTCUTS), say),
         depth=int(depth),
+        variant=variant,
         plus=float(match["plus"] or 0),
     )
 
@@ -104,19 +119,27 @@ def parse_claim(say: str) -> Sentence:
     )
 
 
-def _sample(pool: Pool, term: Term) -> Sample:
-    return sample(pool, SHORTCUTS[term.shortcut], term.depth, METRICS[term.metric])
+def comparable(arms: Sequence[MeasuredArm], sentence: Sentence) -> tuple[Pool, ...]:
+    """The sets of arms over which it can be decided; the paper's architecture comes before its variants."""
+    if sentence.names_variants:
+        return families(arms)
+    return tuple(sorted(pools(arms), key=lambda pool: bool(pool.arms[0].network.variant)))
 
 
 def _against(pool: Pool, sentence: Sentence) -> tuple[Difference, tuple[Sample, ...]]:
     """The difference that should be positive, and what it was computed from."""
-    left = _sample(pool, sentence.left)
+
+    def found(term: Term) -> Sample:
+        variant = term.variant if sentence.names_variants else None
+        return sample(pool, SHORTCUTS[term.shortcut], term.depth, METRICS[term.metric], variant)
+
+    left = found(sentence.left)
     sign = 1 if sentence.relation == ">" else -1
     if not isinstance(sentence.right, Term):
         alone = compare(left, left).gap.error / 2**0.5
         value = left.mean + sentence.left.plus - sentence.right
         return Difference(value=sign * value, error=alone), (left,)
-    right = _sample(pool, sentence.right)
+    right = found(sentence.right)
     gap = compare(left, right).gap
     value = gap.value + sentence.left.plus - sentence.right.plus
     return Difference(value=sign * value, error=gap.error), (left, right)

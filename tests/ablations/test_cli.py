@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import pytest
 from ablations.attempt import setting
 from ablations.cli import main
 from orchestrator import provenance
+from orchestrator.ledger import Ledger
+from orchestrator.trial import Trial
 
 ABLATE = Path(sys.executable).with_name("ablate")
 STUDY = """
@@ -52,8 +54,10 @@ def ablate(place: Path) -> Ablate:
     return lambda *arguments: call(place, *arguments)
 
 
-def call(folder: Path, *arguments: str, program: Sequence[Path | str] = (ABLATE,)) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if name != "ABLATE_RESULTS"}
+def call(
+    folder: Path, *arguments: str, program: Sequence[Path | str] = (ABLATE,), env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if name != "ABLATE_RESULTS"} | dict(env or {})
     return subprocess.run([*program, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=240)
 
 
@@ -122,6 +126,65 @@ def test_status_show_and_mlflow_agree(ablate: Ablate, place: Path) -> None:
     assert "8 finished" not in ablate("status", "tiny").stdout  # by arm: two each
     assert "2 finished" in ablate("status", "tiny").stdout
     assert "MLflow run" in ablate("show", trials[0]["name"]).stdout
+
+
+def test_show_tells_what_it_cost_and_how_each_attempt_computed(ablate: Ablate) -> None:
+    """For people and, with `status`, as JSON; a trial that nobody looked into has no probes."""
+    trials = facts(ablate("status", "tiny.yaml", "--json"))["trials"]
+    one = facts(ablate("show", trials[0]["key"], "--json"))
+    assert one["costs"] == trials[0]["costs"]
+    assert one["costs"]["images_per_second"] > 0
+    assert one["costs"]["peak_memory_mib"] > 0
+    assert (one["probes"], one["attempts"][0]["activations"]) == ([], "kept")
+    text = ablate("show", trials[0]["key"]).stdout
+    assert f"{one['costs']['images_per_second']:,.1f} images/s, peak memory " in text
+    assert "probes" not in text
+
+
+def _looked_into(root: Path) -> None:
+    """A trial in a ledger, without a network: two attempts on unlike machines, three probes, one of a dead network."""
+    trial = Trial(key="0123456789abcdef", name="digits-resnet-8-A.s0", arm="digits-resnet-8-A", seed=0, parameters=1,
+                  params={"network": {"data": "digits", "depth": 8}, "recipe": {"iterations": 2000}, "data": {}},
+                  multiply_adds=1, iterations=2000, work=1.0, launches=1.0)  # fmt: skip
+    seen = {"layers": ["conv1", "conv2"], "gradient": [3.0, 2.0], "norm_variance": [1.0, 0.5], "blocks": ["s1.b1"],
+            "activation_variance": [0.25, 0.75], "response": [], "residual_over_input": []}  # fmt: skip
+    later = seen | {"response": [0.5, 0.25], "residual_over_input": [0.125]}
+    dead = later | {"gradient": [float("nan"), 0.0], "response": [float("inf"), 1.0]}
+    for kernels, iteration, probes in (("our own", 1000, [(0, seen), (1000, later)]), ("[/b]", 2000, [(2000, dead)])):
+        with Ledger(root).attempt(trial, provenance={"hardware": {"cpu": "Xeon"}}, commit_seconds=0) as attempt:
+            attempt.about({"kernels": kernels, "activations": "recomputed"})
+            for at, record in probes:
+                attempt.probe({"iteration": at, **record})
+            attempt.log(iteration, {"train_error": 90.0}, {"images_per_second": 1234.5, "device_energy_joules": 2000.0})
+            attempt.commit(iteration, b"")
+
+
+def test_show_tells_what_each_probe_comes_down_to(tmp_path: Path) -> None:
+    """A row for each, empty where there is nothing to see; what is no number is shown as what it is."""
+    _looked_into(tmp_path)
+    done = call(tmp_path, "show", "digits-resnet-8-A.s0", "--results", ".", env={"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["0", "1.5", "1.5", "0.5", "0.25"] in rows
+    assert ["1,000", "1.5", "1.5", "0.5", "0.25", "0.375", "0.125"] in rows
+    assert ["2,000", "nan", "nan", "0.5", "0.25", "inf", "0.125"] in rows
+    assert "1,234.5 images/s, 4,000.0 J used by the device" in done.stdout
+    assert [row[-3:] for row in rows if row[-1:] == ["recomputed"]] == [["our", "own", "recomputed"],
+                                                                       ["unknown", "[/b]", "recomputed"]]  # fmt: skip
+    assert "attempts computed on unlike machines, so that bits may differ" in done.stdout
+
+
+def test_show_as_json_has_the_whole_probes(tmp_path: Path) -> None:
+    """As the ledger has them: JSON knows no NaN, so it is a text."""
+    _looked_into(tmp_path)
+    done = call(tmp_path, "show", "0123", "--results", ".", "--json")
+    assert done.returncode == 0, done.stderr
+    first, second, third = facts(done)["probes"]
+    assert [each["iteration"] for each in (first, second, third)] == [0, 1000, 2000]
+    assert (first["layers"], first["gradient"], first["response"]) == (["conv1", "conv2"], [3.0, 2.0], [])
+    assert (third["gradient"], third["response"]) == (["nan", 0.0], ["inf", 1.0])
+    assert facts(done)["costs"] == {"images_per_second": 1234.5, "device_energy_joules": 4000.0}
+    assert [each["kernels"] for each in facts(done)["attempts"]] == ["our own", "[/b]"]
 
 
 def test_the_report_is_one_page_and_the_same_twice(ablate: Ablate, place: Path) -> None:

@@ -8,13 +8,14 @@ import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablations.data.feed import Feed
 from ablations.data.images import Images
@@ -206,9 +207,13 @@ def test_what_a_pass_made_is_gone_without_a_garbage_collection() -> None:
     initialise(module, Network(depth=8, shortcut="A"), torch.Generator().manual_seed(0))
     install(module)
     made: list[weakref.ref[Tensor]] = []
+
+    def remember(_: nn.Module, __: Any, y: Any) -> None:
+        made.append(weakref.ref(y))
+
     for part in module.modules():
         if isinstance(part, Block | BatchNorm):
-            part.register_forward_hook(lambda _, __, y: made.append(weakref.ref(y)))
+            part.register_forward_hook(remember)
     gc.disable()
     try:
         module(noise(8, 4, 3, 32, 32)).sum().backward()

@@ -420,15 +420,15 @@ def test_an_arm_may_depart_from_the_papers_architecture(tmp_path: Path) -> None:
     """In the matrix, in an include, by default in an exclude, and for every arm with --set."""
     text = HEAD + "matrix: {depth: [20, 56], shortcut: [A], padding: [appended, split, duplicate, average]}\n"
     text += "exclude: [{padding: average, depth: 20}, {padding: split, block_layers: 2}]\n"
-    text += "include: [{depth: 56, grown_from: 20}, {depth: 20, shortcut: C, block_layers: 1}]\n"
+    text += "include: [{depth: 20}, {depth: 56, grown_from: 20}, {depth: 20, shortcut: C, block_layers: 1}]\n"
     expected = ["resnet-20-A", "resnet-20-A-duplicate", "resnet-56-A", "resnet-56-A-duplicate", "resnet-56-A-average"]
-    expected += ["plain-56-from20", "resnet-20-C-one-layer"]
+    expected += ["plain-20", "plain-56-from20", "resnet-20-C-one-layer"]
     found = study(tmp_path, text)
     assert names(found) == [f"cifar10-{name}" for name in expected]
-    assert [arm.network.grown_from for arm in found.arms] == [None] * 5 + [20, None]
-    given = ["network.padding=split", "network.block_layers=1", "network.grown_from=20"]
+    assert [arm.network.grown_from for arm in found.arms] == [None] * 6 + [20, None]
+    given = ["network.padding=split", "network.block_layers=1"]
     arms = study(tmp_path, HEAD + "matrix: {depth: [32, 56], shortcut: [A]}\n", overrides=given).arms
-    assert [arm.name for arm in arms] == [f"cifar10-resnet-{depth}-A-split-one-layer-from20" for depth in (32, 56)]
+    assert [arm.name for arm in arms] == [f"cifar10-resnet-{depth}-A-split-one-layer" for depth in (32, 56)]
 
 
 def test_exclude_sees_defaults_and_comes_before_include(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """What a `Network` allows, refuses, and is called."""
 
+import re
 from typing import Any
 
 import pytest
 
-from models.spec import CIFAR_DEPTHS, IMAGENET_BLOCKS, SHORTCUTS, Network
+from models.spec import CIFAR_DEPTHS, IMAGENET_BLOCKS, SHORTCUTS, VARIANT, Network
 
 IMAGENET: dict[str, Any] = {"data": "imagenet", "layout": "imagenet", "classes": 1000, "size": 224, "width": 64}
 
@@ -37,8 +38,27 @@ IMAGENET: dict[str, Any] = {"data": "imagenet", "layout": "imagenet", "classes":
     ],
 )
 def test_the_name_says_the_data_the_family_the_depth_and_every_departure(fields: dict[str, Any], name: str) -> None:
-    """The paper's architecture has the short name; whatever differs from it is appended."""
-    assert Network(**fields).name == name
+    """The paper's architecture has the short name; whatever differs from it is appended, as claims may name it."""
+    network = Network(**fields)
+    assert network.name == name
+    assert network.name.removesuffix(f"-{network.variant}").endswith((str(network.depth), network.shortcut))
+    assert bool(network.variant) == bool(network.departures) == bool(re.fullmatch(VARIANT, network.variant))
+
+
+def test_departures_in_words() -> None:
+    """For captions; the paper's architecture has none."""
+    every = {"width": 8, "stride": "3x3", "init": "fan_in", "padding": "split", "block_layers": 1, "grown_from": 8}
+    network = Network(depth=20, shortcut="A", **every)
+    assert network.departures == ("w8", "stride 3x3", "fan_in", "split", "one-layer", "from 8")
+    assert network.variant == "w8-stride3x3-fan_in-split-one-layer-from8"
+    for option in SHORTCUTS:
+        assert Network(depth=20, shortcut=option).departures == ()
+
+
+@pytest.mark.parametrize("variant", ["", "wide", "w", "appended", "from", "split-", "-split", "split,w8", "splitw8"])
+def test_what_is_no_variant_is_told_from_one(variant: str) -> None:
+    """Of a claim that names it, before anything runs."""
+    assert not re.fullmatch(VARIANT, variant)
 
 
 @pytest.mark.parametrize(

@@ -32,22 +32,33 @@ def folder(root: Path) -> TrialFolder:
     return Ledger(root).folder(toy.trial().key)
 
 
-def curves(root: Path) -> bytes:
+def curves(root: Path, stream: str = "curves.jsonl") -> bytes:
     here = folder(root)
     head = here.head()
-    return here.valid("curves.jsonl", head) if head else b""
+    return here.valid(stream, head) if head else b""
 
 
-def finish(root: Path, iterations: int = 10) -> None:
+def both(root: Path) -> tuple[bytes, bytes]:
+    """The streams that are the same bytes for the same trial."""
+    return curves(root), curves(root, "probes.jsonl")
+
+
+def finish(root: Path, iterations: int = 10, **params: Any) -> None:
     with attempt(root) as progress:
         if not progress.done:
-            toy.run(toy.trial(iterations=iterations).params, progress)
+            toy.run(toy.trial(iterations=iterations, **params).params, progress)
 
 
 def twin(iterations: int = 10) -> bytes:
     with tempfile.TemporaryDirectory() as undisturbed:
         finish(Path(undisturbed), iterations)
         return curves(Path(undisturbed))
+
+
+def probed_twin(iterations: int) -> tuple[bytes, bytes]:
+    with tempfile.TemporaryDirectory() as undisturbed:
+        finish(Path(undisturbed), iterations, probe_every=2)
+        return both(Path(undisturbed))
 
 
 def test_a_new_trial_has_nothing_to_restore(tmp_path: Path) -> None:
@@ -101,11 +112,11 @@ def test_interrupted_anywhere_the_curves_are_the_undisturbed_twins(stops: list[i
         def __getattr__(self, name: str) -> Any:
             return getattr(self.inner, name)
 
-        def log(self, iteration: int, values: Any) -> None:
+        def log(self, *record: Any) -> None:
             if self.logged == self.stop:
                 raise Stopped
             self.logged += 1
-            self.inner.log(iteration, values)
+            self.inner.log(*record)
 
         def due(self) -> bool:
             return self.logged % commit_every == 0
@@ -115,13 +126,14 @@ def test_interrupted_anywhere_the_curves_are_the_undisturbed_twins(stops: list[i
             try:
                 with attempt(Path(place)) as progress:
                     if not progress.done:
-                        toy.run(toy.trial(iterations=iterations).params, Paced(progress, stop))  # type: ignore[arg-type]
+                        params = toy.trial(iterations=iterations, probe_every=2).params
+                        toy.run(params, Paced(progress, stop))  # type: ignore[arg-type]
             except Stopped:
                 continue
         head = folder(Path(place)).head()
         assert head is not None
         assert head.result is not None
-        assert curves(Path(place)) == twin(iterations)
+        assert both(Path(place)) == probed_twin(iterations)
         assert [each["iteration"] for each in folder(Path(place)).records("clock.jsonl", head)] == list(range(1, 13))
 
 
@@ -153,18 +165,19 @@ def test_a_power_cut_at_every_step_loses_nothing(tmp_path: Path) -> None:
     """For every N: the process ends at its N-th fsync, rename or unlink; the next attempt makes the twin's curves."""
     with pytest.MonkeyPatch.context() as count:
         steps = _cut_at(count, at=-1)
-        finish(tmp_path / "whole", iterations=4)
+        finish(tmp_path / "whole", iterations=4, probe_every=2)
         total = steps()
     assert total > 30
-    expected = twin(4)
+    expected = probed_twin(4)
+    assert len(expected[1].splitlines()) == 3
     for at in range(1, total + 1):
         place = tmp_path / str(at)
         with pytest.MonkeyPatch.context() as cut:
             _cut_at(cut, at)
             with pytest.raises(PowerCut):
-                finish(place, iterations=4)
-        finish(place, iterations=4)
-        assert curves(place) == expected, f"after a cut at step {at} of {total}"
+                finish(place, iterations=4, probe_every=2)
+        finish(place, iterations=4, probe_every=2)
+        assert both(place) == expected, f"after a cut at step {at} of {total}"
         assert not [path for path in folder(place).path.glob("checkpoint-*") if path.stat().st_size == 0]
 
 
@@ -199,10 +212,10 @@ def test_with_both_checkpoints_gone_the_trial_begins_anew(tmp_path: Path) -> Non
     assert curves(tmp_path) == twin()
 
 
-@pytest.mark.parametrize("stream", ["curves.jsonl", "clock.jsonl"])
+@pytest.mark.parametrize("stream", ["curves.jsonl", "clock.jsonl", "probes.jsonl"])
 def test_changed_curves_are_never_read_as_numbers(tmp_path: Path, stream: str) -> None:
     """A flipped digit is a LedgerError that names the file."""
-    finish(tmp_path)
+    finish(tmp_path, probe_every=5)
     path = folder(tmp_path).path / stream
     path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
     head = folder(tmp_path).head()
@@ -464,3 +477,100 @@ def test_what_cannot_be_inherited_is_said_in_one_line(tmp_path: Path) -> None:
     assert _inherited(tmp_path, child) == expected
     (parent / "commit.json").write_text("{")
     assert "commit.json: damaged" in _inherited(tmp_path, child)
+
+
+def test_a_commit_makes_probes_valid_with_the_curves(tmp_path: Path) -> None:
+    """What a probe saw after it is cut off, and so is a torn line; a probe and a curve never stand alone."""
+    with attempt(tmp_path) as progress:
+        progress.probe(toy.seen(0))
+        progress.log(1, {"train_error": 1.0})
+        progress.commit(1, b"1,1")
+        progress.probe(toy.seen(2))
+    with (folder(tmp_path).path / "probes.jsonl").open("ab") as file:
+        file.write(b'{"iteration": 2, "gra')
+    head = folder(tmp_path).head()
+    assert head is not None
+    assert folder(tmp_path).records("probes.jsonl", head) == [toy.seen(0)]
+    with attempt(tmp_path) as progress:
+        progress.probe(toy.seen(4))
+        progress.finish(4, b"4,1", {"outcome": "finished"})
+    lines = (folder(tmp_path).path / "probes.jsonl").read_bytes().splitlines()
+    assert [json.loads(each) for each in lines] == [toy.seen(0), toy.seen(4)]
+
+
+def test_damaged_probes_send_an_attempt_back_as_damaged_curves_do(tmp_path: Path) -> None:
+    """To the commit before; both streams go back with it."""
+    with attempt(tmp_path) as progress:
+        for iteration in (1, 2):
+            progress.log(iteration, {"train_error": 1.0})
+            progress.probe(toy.seen(iteration))
+            progress.commit(iteration, b"%d" % iteration)
+    path = folder(tmp_path).path / "probes.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second.replace(b"8.0", b"9.0"))
+    with attempt(tmp_path) as progress:
+        assert progress.restore() == b"1"
+        progress.finish(1, b"1", {"outcome": "finished"})
+    assert [len(each.splitlines()) for each in both(tmp_path)] == [1, 1]
+    assert "probes.jsonl: not what was committed" in folder(tmp_path).attempts()[-1]["notes"][0]
+
+
+def _streams(root: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change what each commit says of its streams."""
+    path = folder(root).path / "commit.json"
+    data = json.loads(path.read_text())
+    for each in data["commits"]:
+        change(each["streams"])
+    path.write_text(json.dumps(data))
+
+
+def test_a_commit_of_a_version_without_probes_is_read_and_gone_on_from(tmp_path: Path) -> None:
+    """It has no such stream, so it has no such record; whatever lies in the file was never committed."""
+    with attempt(tmp_path) as progress:
+        progress.log(1, {"train_error": 1.0})
+        progress.commit(1, b"1,1")
+    _streams(tmp_path, lambda streams: streams.pop("probes.jsonl"))
+    (folder(tmp_path).path / "probes.jsonl").unlink()
+    head = folder(tmp_path).head()
+    assert head is not None
+    assert folder(tmp_path).records("probes.jsonl", head) == []
+    (folder(tmp_path).path / "probes.jsonl").write_bytes(b"uncommitted\n")
+    with attempt(tmp_path) as progress:
+        assert progress.restore() == b"1,1"
+        progress.probe(toy.seen(2))
+        progress.finish(2, b"2,1", {"outcome": "finished"})
+    assert json.loads(curves(tmp_path, "probes.jsonl")) == toy.seen(2)
+
+
+def test_a_stream_that_no_version_has_is_damage(tmp_path: Path) -> None:
+    """Its name is a file's, and none is opened that is not known."""
+    finish(tmp_path)
+    _streams(tmp_path, lambda streams: streams.update({"../../other.jsonl": streams["clock.jsonl"]}))
+    with pytest.raises(LedgerError, match=r"commit\.json: damaged .*no streams of a trial.*other\.jsonl"):
+        folder(tmp_path).head()
+
+
+def test_how_an_attempt_computes_stands_in_its_record(tmp_path: Path) -> None:
+    """At once, so that a killed one has it too, beside its host, and still there when it ended."""
+    with attempt(tmp_path) as progress:
+        progress.about({"kernels": "our own", "activations": "kept"})
+        (living,) = folder(tmp_path).attempts()
+        progress.about({"activations": "recomputed"})
+    (ended,) = folder(tmp_path).attempts()
+    assert (living["kernels"], living["activations"], living["host"]) == ("our own", "kept", "here")
+    assert "ended" not in living
+    assert (ended["kernels"], ended["activations"], ended["cause"]) == ("our own", "recomputed", "ended")
+
+
+def test_costs_stand_in_the_clock_and_never_in_the_curves(tmp_path: Path) -> None:
+    """They are facts of a machine, and curves are the same bytes on any."""
+    with attempt(tmp_path) as progress:
+        progress.log(1, {"train_error": 1.0}, {"images_per_second": 12.5})
+        progress.log(2, {"train_error": 1.0})
+        progress.finish(2, b"", {"outcome": "finished"})
+    head = folder(tmp_path).head()
+    assert head is not None
+    clock = folder(tmp_path).records("clock.jsonl", head)
+    assert [each.keys() - {"iteration", "time", "seconds"} for each in clock] == [{"images_per_second"}, set()]
+    assert clock[0]["images_per_second"] == 12.5
+    assert b"images" not in curves(tmp_path)

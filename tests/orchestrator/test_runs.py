@@ -1,5 +1,7 @@
 """Runs as reports read them: the ledger's numbers, and never a number that is not there."""
 
+from collections.abc import Mapping, Sequence
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 import toy
 
 from orchestrator.ledger import Ledger
-from orchestrator.runs import Outcome, Run, read_runs
+from orchestrator.runs import UNITS, Outcome, Run, probe_summary, read_runs
 
 
 def read(root: Path) -> Run:
@@ -80,3 +82,155 @@ def test_damage_is_said_and_no_number_is_read(tmp_path: Path) -> None:
     run = read(tmp_path)
     assert (run.outcome, dict(run.curves), dict(run.result)) == (Outcome.MISSING, {}, {})
     assert "curves.jsonl: not what was committed" in run.notes[0]
+
+
+def commit(
+    root: Path,
+    *,
+    costs: Sequence[Mapping[str, float]] = ({},),
+    probes: Sequence[Mapping[str, Any]] = (),
+    about: Mapping[str, Any] | None = None,
+    **provenance: Any,
+) -> None:
+    """An attempt that records these and commits."""
+    with Ledger(root).attempt(toy.trial(iterations=64), provenance=provenance, commit_seconds=0) as attempt:
+        if about is not None:
+            attempt.about(about)
+        for each in probes:
+            attempt.probe(each)
+        for iteration, each in enumerate(costs, 1):
+            attempt.log(iteration, {"train_error": 1.0}, each)
+        attempt.commit(len(costs), b"")
+
+
+def test_costs_are_a_median_a_peak_and_a_sum(tmp_path: Path) -> None:
+    """Over the records that tell: one slow start is not the speed, the highest memory is what a machine must have."""
+    commit(
+        tmp_path,
+        costs=[
+            {"images_per_second": 10.0, "peak_memory_mib": 300.0, "device_energy_joules": 5.5},
+            {"images_per_second": 100.0, "peak_memory_mib": 500.04},
+            {"images_per_second": 102.0, "peak_memory_mib": 400.0, "device_energy_joules": 7.0},
+        ],
+    )
+    assert read(tmp_path).costs == {"images_per_second": 100.0, "peak_memory_mib": 500.0, "device_energy_joules": 12.5}
+
+
+def test_costs_that_no_record_tells_are_left_out(tmp_path: Path) -> None:
+    """Not zero: a CPU whose energy nobody may read, a ledger of an older version."""
+    assert read(tmp_path).costs == {}
+    commit(tmp_path, costs=[{"images_per_second": 10.0, "peak_memory_mib": 0.0}, {}])
+    assert read(tmp_path).costs == {"images_per_second": 10.0, "peak_memory_mib": 0.0}
+
+
+def test_probes_come_back_as_they_were_seen(tmp_path: Path) -> None:
+    """In order, with their lists, and with what is no number as what it was."""
+    strange = toy.seen(3) | {"gradient": [nan, inf], "norm_variance": [-inf, 1.0], "layers": ["conv1", "conv2"]}
+    commit(tmp_path, probes=[toy.seen(0), strange])
+    first, second = read(tmp_path).probes
+    assert first == toy.seen(0)
+    assert isnan(second["gradient"][0])
+    assert second["gradient"][1:] + second["norm_variance"] == [inf, -inf, 1.0]
+    assert second["layers"] == ["conv1", "conv2"]
+
+
+def test_damaged_probes_take_the_run_out(tmp_path: Path) -> None:
+    """As damaged curves do."""
+    commit(tmp_path, probes=[toy.seen(1)])
+    path = Ledger(tmp_path).folder(toy.trial().key).path / "probes.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"7.0", b"8.0"))
+    run = read(tmp_path)
+    assert (run.outcome, run.probes, dict(run.curves)) == (Outcome.MISSING, (), {})
+    assert "probes.jsonl: not what was committed" in run.notes[0]
+
+
+def look(**values: Any) -> dict[str, float]:
+    return probe_summary(toy.seen(2) | values)
+
+
+def test_what_a_probe_comes_down_to() -> None:
+    """By hand; before the first update there is no response, and in a plain network no residual."""
+    found = look(
+        gradient=[6.0, 1.0, 3.0],
+        norm_variance=[0.5, 0.25],
+        activation_variance=[2.0, 4.0],
+        response=[1.0, 2.0, 6.0],
+        residual_over_input=[0.1, 0.9, 0.2],
+    )
+    assert found == {
+        "gradient_first_over_last": 2.0,
+        "gradient_max_over_min": 6.0,
+        "norm_variance_min": 0.25,
+        "activation_variance_min": 2.0,
+        "response_mean": 3.0,
+        "residual_over_input_median": 0.2,
+    }
+    assert look(response=[], residual_over_input=[]).keys() == found.keys() - {
+        "response_mean", "residual_over_input_median",
+    }  # fmt: skip
+
+
+def test_a_dead_network_can_be_summed_up() -> None:
+    """Gradients of exactly 0 are no error: infinitely less than others, and no ratio to one another."""
+    assert look(gradient=[6.0, 0.0])["gradient_first_over_last"] == inf
+    assert look(gradient=[0.0, 6.0])["gradient_first_over_last"] == 0.0
+    assert look(gradient=[0.0, 6.0])["gradient_max_over_min"] == inf
+    assert all(isnan(look(gradient=[0.0, 0.0])[name]) for name in ("gradient_first_over_last", "gradient_max_over_min"))
+
+
+@pytest.mark.parametrize("values", [[nan, 1.0, 2.0], [1.0, nan, 2.0], [1.0, 2.0, nan]])
+def test_one_undefined_value_is_never_passed_over(values: list[float]) -> None:
+    """Wherever it stands: the order of values, which smallest and median rest on, does not know it."""
+    names = ("gradient", "norm_variance", "activation_variance", "response", "residual_over_input")
+    found = look(**dict.fromkeys(names, values))
+    assert all(isnan(value) for name, value in found.items() if name != "gradient_first_over_last")
+
+
+V100, XEON = {"cpu": "Xeon", "gpus": ["V100"]}, {"cpu": "Xeon", "gpus": []}
+"""On a machine with a GPU, trials of these tests use it, unless `idle` says otherwise."""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ((XEON, "fused"), (XEON, "fused"), None),
+        ((XEON, "fused"), (XEON | {"memory_gib": 3.5}, "fused"), None),
+        ((XEON, "fused"), (V100 | {"idle": True}, "fused"), None),
+        ((V100, "PyTorch's"), (V100 | {"gpus": ["V100", "V100"], "cpu": "Epyc"}, "PyTorch's"), None),
+        ((XEON, "PyTorch's: no cc"), (XEON, "PyTorch's: /tmp/x is full"), None),
+        ((XEON, "fused"), (XEON, "PyTorch's: no cc"), "Xeon, kernels PyTorch's; Xeon, kernels fused"),
+        ((XEON, "fused"), (XEON | {"cpu": "Epyc"}, "fused"), "Epyc, kernels fused; Xeon, kernels fused"),
+        ((XEON, "PyTorch's"), (V100, "PyTorch's"), "V100, kernels PyTorch's; Xeon, kernels PyTorch's"),
+    ],
+)
+def test_attempts_on_unlike_machines_are_told(tmp_path: Path, first: Any, second: Any, told: str | None) -> None:
+    """What rounds otherwise: the device's kind and the kernels, not how many there are, nor the memory beside them."""
+    for hardware, kernels in (first, second):
+        device = "cuda" if hardware["gpus"] and not hardware.get("idle") else "cpu"
+        commit(tmp_path, hardware=hardware, site={"device": device}, about={"kernels": kernels, "activations": "kept"})
+    expected = [f"attempts computed on unlike machines, so that bits may differ: {told}"] if told else []
+    assert list(read(tmp_path).notes) == expected
+
+
+def test_an_attempt_that_computed_nothing_is_no_other_machine(tmp_path: Path) -> None:
+    """It ended before it could say how; neither it nor an attempt of an older version is a reason for doubt."""
+    commit(tmp_path, hardware=XEON)
+    commit(tmp_path, hardware=V100, about={"kernels": "PyTorch's", "activations": "kept"})
+    assert read(tmp_path).notes == ()
+
+
+def test_the_last_of_every_error_is_in_the_result(tmp_path: Path) -> None:
+    """Each at its own last point, which is not the same for all; losses are curves alone."""
+    errors = [name for name, unit in UNITS.items() if unit == "%"]
+    curve: dict[int, dict[str, float]] = {at: {"train_error": 9.0, "test_error": 8.0} for at in (54, 60, 62)}
+    curve[62] |= {"validation_error": 5.0}
+    curve[64] = {name: float(number) for number, name in enumerate(errors)} | {"test_loss": 0.5}
+    del curve[64]["validation_error"]
+    record(tmp_path, curve, {"outcome": "finished"})
+    result = read(tmp_path).result
+    assert {name for name in result if name.startswith("last_")} == {f"last_{name}" for name in errors}
+    assert result["last_validation_error"] == 5.0
+    assert result["last_precise_test_error"] == errors.index("precise_test_error")
+    assert {name for name in result if name.startswith("tail_")} == {"tail_train_error", "tail_test_error"}
+    assert result["tail_test_error"] == pytest.approx((8 + 8 + errors.index("test_error")) / 3)
+    assert result["tail_train_error"] == pytest.approx((9 + 9 + errors.index("train_error")) / 3)

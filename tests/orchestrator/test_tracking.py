@@ -3,7 +3,9 @@
 import math
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -11,6 +13,7 @@ import toy
 from orchestrator import tracking
 from orchestrator.exhibits import metric_name
 from orchestrator.ledger import Ledger, TrialFolder
+from orchestrator.runs import probe_summary
 from orchestrator.studies import write_study
 from orchestrator.tracking import Publisher, TrackingError, default_uri, publish
 
@@ -19,9 +22,11 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 
-def attempted(ledger: Ledger, number: int = 0, *, until: int | None = None, iterations: int = 10) -> None:
+def attempted(
+    ledger: Ledger, number: int = 0, *, until: int | None = None, iterations: int = 10, **params: Any
+) -> None:
     """Run the toy, whole or up to an iteration, committing after every record."""
-    trial = toy.trial(number, iterations=iterations)
+    trial = toy.trial(number, iterations=iterations, **params)
     try:
         with ledger.attempt(trial, provenance={"host": "here", "commit": "abc"}, commit_seconds=0.0) as attempt:
             toy.run({**trial.params, "raise_at": until}, attempt)
@@ -388,7 +393,74 @@ def test_the_forwarder_survives_and_says_how_its_last_publication_went(
 
 
 def test_metrics_carry_their_unit() -> None:
-    """Errors are percentages, losses nats, the learning rate has none."""
-    assert [metric_name(each) for each in ("test_error", "train_loss", "lr")] == [
-        "test_error_percent", "train_loss_nats", "lr",
+    """Errors are percentages, losses nats, the learning rate has none; costs are named with theirs."""
+    assert [metric_name(each) for each in ("test_error", "train_loss", "lr", "peak_memory_mib")] == [
+        "test_error_percent", "train_loss_nats", "lr", "peak_memory_mib",
     ]  # fmt: skip
+    kinds = ("validation", "clean_train", "precise_test")
+    assert [metric_name(f"{kind}_{what}") for kind in kinds for what in ("error", "loss")] == [
+        f"{kind}_{what}" for kind in kinds for what in ("error_percent", "loss_nats")
+    ]
+
+
+PROBED = tuple(f"probe.{name}" for name in probe_summary(toy.seen(2)))
+
+
+def expected_probes(metric: str, iterations: Iterable[int]) -> list[tuple[int, float]]:
+    """What each probe of the toy comes down to."""
+    found = [(at, probe_summary(toy.seen(at))) for at in iterations]
+    name = metric.removeprefix("probe.")
+    return [(at, each[name]) for at, each in found if name in each]
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["remembering", "forgetting"])
+@pytest.mark.parametrize("steps", [(None,), (1, 2, None), (3, 5, 8, None)], ids=str)
+def test_costs_and_probes_arrive_once(ledger: Ledger, steps: tuple[int | None, ...], forget: bool) -> None:
+    """However many commits lie between two publications, and whether or not what was published is remembered: that at
+    the initialisation too, which lies before the first curve record."""
+    study = toy.study(toy.trial())
+    for until in steps:
+        attempted(ledger, until=until, probe_every=2)
+        publish(ledger, study, default_uri(ledger.root))
+        for mark in (ledger.root / "published").glob("*.json") if forget else ():
+            mark.unlink()
+    (run,) = published(ledger)
+    assert points(ledger, run, "images_per_second") == [(at, float(at)) for at in range(1, 11)]
+    for metric in PROBED:
+        assert points(ledger, run, metric) == expected_probes(metric, range(0, 11, 2)), metric
+
+
+def test_a_probe_between_two_curve_records_is_neither_lost_nor_doubled(ledger: Ledger) -> None:
+    """A commit may hold probes without a curve record after them, one at iteration 0 no curve record at all; MLflow is
+    an older copy, or nobody remembers, and all is sent again."""
+    study, uri = toy.study(toy.trial()), default_uri(ledger.root)
+    with ledger.attempt(toy.trial(), provenance={}, commit_seconds=0.0) as attempt:
+        for iteration in (0, 3, 6, 7):
+            attempt.probe(toy.seen(iteration))
+            if iteration == 6:
+                attempt.log(6, {"train_error": 1.0})
+            attempt.commit(iteration, b"%d,1" % iteration)
+            for _ in range(2):
+                publish(ledger, study, uri)
+                for mark in (ledger.root / "published").glob("*.json"):
+                    mark.unlink()
+    publish(ledger, study, uri)
+    (run,) = published(ledger)
+    for metric in PROBED:
+        assert points(ledger, run, metric) == expected_probes(metric, (0, 3, 6, 7)), metric
+
+
+def test_a_probe_of_a_dead_network_stops_nothing(ledger: Ledger) -> None:
+    """Where no gradient arrives, a ratio is undefined or infinite; MLflow has NaN, and its largest number."""
+    with ledger.attempt(toy.trial(), provenance={}, commit_seconds=0.0) as attempt:
+        attempt.probe(toy.seen(1) | {"gradient": [1.0, 0.0], "norm_variance": [float("nan"), 1.0]})
+        attempt.log(1, {"train_error": 90.0, "validation_error": 80.0})
+        attempt.finish(1, b"", {"outcome": "finished"})
+    publish(ledger, toy.study(toy.trial()), default_uri(ledger.root))
+    (run,) = published(ledger)
+    ((_, ratio),), ((_, variance),) = (
+        points(ledger, run, f"probe.{name}") for name in ("gradient_first_over_last", "norm_variance_min")
+    )
+    assert ratio > 1e300
+    assert math.isnan(variance)
+    assert points(ledger, run, "validation_error_percent") == [(1, 80.0)]

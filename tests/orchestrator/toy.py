@@ -14,10 +14,13 @@ def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
     """Multiply a state `iterations` times, log it each time, and misbehave as the parameters say."""
     checkpoint = progress.restore()
     iteration, state = map(int, checkpoint.split(b",")) if checkpoint else (0, _first(params, progress))
+    if checkpoint is None:
+        _look(0, params, progress)
     while iteration < params["iterations"]:
         iteration, state = iteration + 1, state * 1_103_515_245 % 2_147_483_647
         time.sleep(params.get("sleep", 0.0))
-        progress.log(iteration, {"train_error": state / 21_474_836.47})
+        progress.log(iteration, {"train_error": state / 21_474_836.47}, {"images_per_second": float(iteration)})
+        _look(iteration, params, progress)
         if iteration == params.get("raise_at"):
             raise RuntimeError(f"iteration {iteration} cannot be done")
         if iteration == params.get("die_at") and checkpoint is None:
@@ -30,6 +33,26 @@ def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
 def _first(params: Mapping[str, Any], progress: Progress) -> int:
     """The state to begin with: of its own, or the last of the trial that it comes after."""
     return int(progress.inherited().split(b",")[1]) if params.get("grown") else params["seed"] + 1
+
+
+def _look(iteration: int, params: Mapping[str, Any], progress: Progress) -> None:
+    """A probe, where the parameters ask for one at this iteration."""
+    if "probe_every" in params and iteration % params["probe_every"] == 0:
+        progress.probe(seen(iteration))
+
+
+def seen(iteration: int) -> dict[str, Any]:
+    """What a probe would see: its summary has another value at every iteration."""
+    return {
+        "iteration": iteration,
+        "layers": ["conv1", "conv2"],
+        "gradient": [iteration + 6.0, 2.0],
+        "norm_variance": [1.0, 0.5],
+        "activation_variance": [0.25, iteration / 8],
+        "response": [iteration / 2, iteration / 4] if iteration else [],
+        "blocks": [],
+        "residual_over_input": [],
+    }
 
 
 def trial(
