@@ -324,13 +324,13 @@ def _named(arms: Sequence[Arm], recipes: Sequence[str]) -> tuple[Arm, ...]:
 
 
 def _suffixes(recipes: Sequence[Recipe], names: Sequence[str]) -> list[str]:
-    """`+lr=0.03` for each recipe: the values that are not the same in all, or the recipe's name and its departures."""
+    """`+lr=0.03` for each recipe: the one value in which they differ; its departures where they differ in several."""
     all_values = [asdict(recipe) for recipe in recipes]
     differing = [each.name for each in fields_of(Recipe) if len({values[each.name] for values in all_values}) > 1]
     several = len(set(names)) > 1
     found = []
     for values, name in zip(all_values, names, strict=True):
-        bases = asdict(RECIPES[name]) if several else {}
+        bases = asdict(RECIPES[name]) if several or len(differing) > 1 else {}
         parts = [f"{each}={_written(values[each])}" for each in differing if values[each] != bases.get(each, ...)]
         found.append(_short("".join(f"+{part}" for part in ([name] if several else []) + parts)))
     return found

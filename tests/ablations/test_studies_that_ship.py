@@ -13,6 +13,9 @@ from ablations.study import Study, load, schema, shipped, template
 from ablations.trials import recorded, trials
 
 SIZES = {
+    "cifar10-construction": (7, 35),
+    "cifar10-protocol": (23, 115),
+    "cifar10-regularisation": (8, 24),
     "cifar10-depth": (11, 51),
     "cifar10-jpeg-depth": (11, 51),
     "cifar10-shortcuts": (9, 45),
@@ -93,6 +96,29 @@ def test_the_schema_is_one_and_accepts_every_form() -> None:
 
 def _arms(study: Study) -> dict[tuple[str, int], int]:
     return {(arm.network.shortcut, arm.network.depth): arm.seeds for arm in study.arms}
+
+
+def test_the_protocol_departs_in_one_point_at_a_time() -> None:
+    """From the first arm of its network: one value, but for the plateau, which needs images to watch."""
+    arms = load("cifar10-protocol").arms
+    for shortcut in ("none", "A"):
+        first, *others = (arm for arm in arms if arm.network.shortcut == shortcut)
+        departures = [
+            {name for name, value in vars(first.recipe).items() if getattr(arm.recipe, name) != value}
+            | {name for name, value in vars(first.network).items() if getattr(arm.network, name) != value}
+            for arm in others
+        ]
+        assert all(len(each) == 1 or each == {"schedule", "held_out", "patience"} for each in departures)
+    assert len({arm.name for arm in arms}) == 23
+
+
+def test_the_construction_s_parents_are_its_own_arms() -> None:
+    """A grown network begins where the arm of 20 layers of its seed ends."""
+    found = trials(load("cifar10-construction"))
+    names = {trial.key: trial.name for trial in found}
+    after = {trial.name: names[trial.after] for trial in found if trial.after}
+    parent = "cifar10-plain-20+iterations=64000"
+    assert after == {f"cifar10-plain-56-from20.s{seed}": f"{parent}.s{seed}" for seed in range(5)}
 
 
 def test_cifar10_depth_is_table_6_and_figure_6() -> None:
