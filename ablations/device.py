@@ -1,9 +1,11 @@
 """The device that a trial runs on: what is global in PyTorch there, and how much memory is the trial's."""
 
 import ctypes
+import gc
 import os
 from contextlib import suppress
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -20,6 +22,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 def settle(recipe: Recipe, device: torch.device, threads: int) -> None:
     """A worker runs one trial after another: whatever is global in PyTorch is set anew for each."""
+    gc.collect()  # the network and the data of the trial before, which hold each other
     if device.type == "cpu":
         torch.set_num_threads(threads)
         _keep_memory()
@@ -27,16 +30,35 @@ def settle(recipe: Recipe, device: torch.device, threads: int) -> None:
     torch.backends.cudnn.benchmark = not recipe.deterministic
     torch.backends.cudnn.deterministic = recipe.deterministic  # a resumed attempt must repeat what a killed one did
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(recipe.deterministic, warn_only=True)
+        deterministic: Any = torch.utils.deterministic
+        deterministic.fill_uninitialized_memory = False  # hundreds of kernels a step, and no bit
     if recipe.compiled:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache() / "inductor"))  # compiled once for all trials
+        _settle_compiler(recipe)
+
+
+def _settle_compiler(recipe: Recipe) -> None:
+    """What is compiled is kept for all trials; what a trial before compiled does not count against this one's limit."""
+    import torch._inductor.config as inductor
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache() / "inductor"))
+    inductor.deterministic = recipe.deterministic
+    torch.compiler.reset()
 
 
 def needs_recomputing(network: Network, recipe: Recipe, device: torch.device, share: float) -> bool:
-    """Whether what the backward pass needs is too much to keep in this share of the device's memory."""
+    """Whether what the backward pass needs is too much to keep in this share of the device's memory.
+
+    Never where kernels are compiled: those do not know how, and other kernels would round otherwise.
+    """
+    if recipe.compiled:
+        return False
     value = 2 if recipe.precision == "bf16" else 4
     kept = 2 * activations(network) * recipe.batch * value  # a convolution's output, and what BN and ReLU make of it
+    if device.type == "cuda" and recipe.probe_at:
+        kept *= 2  # a graph keeps its memory, and a probe's pass has its own
     return kept > MOST_MEMORY * share * _memory(device)
 
 

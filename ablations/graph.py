@@ -1,6 +1,7 @@
 """One SGD update as a CUDA graph: hundreds of small kernels for one launch, which is what bounds small networks."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -33,9 +34,13 @@ class Graph:
         self._argument.copy_(argument)
         self._graph.replay()
 
+    @property
+    def captured(self) -> bool:
+        return self._graph is not None
+
     def _eagerly(self, argument: Tensor) -> None:
-        """On a stream of its own, as the capture will be: memory that was allocated on another could not be reused."""
-        stream = torch.cuda.Stream()
+        """On the stream of the capture, so that what libraries set up for a stream is ready there."""
+        stream = _stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self._update(argument)
@@ -44,5 +49,11 @@ class Graph:
     def _capture(self, argument: Tensor) -> None:
         """Nothing is computed here: kernels are recorded."""
         self._argument, self._graph = argument.clone(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, stream=_stream()):
             self._update(self._argument)
+
+
+@cache
+def _stream() -> torch.cuda.Stream:
+    """One for the process: memory and workspaces belong to a stream, and another would need its own."""
+    return torch.cuda.Stream()

@@ -22,7 +22,9 @@ class Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time that is no training."""
+        """Time that is no training; what the device has still to do of that is waited for first."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         begin = time.perf_counter()
         try:
             yield

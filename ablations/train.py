@@ -69,9 +69,10 @@ class Training:
         self._forward: Callable[[Tensor], Tensor] = self.module
         if recipe.compiled:
             self._forward = torch.compile(self.module, dynamic=False)
-        self._execute: Callable[[Tensor], None] = self._update
-        if device.type == "cuda" and not self._random and not recompute:
-            self._execute = Graph(self._update)
+        graph = device.type == "cuda" and not self._random and not recompute
+        self._execute: Callable[[Tensor], None] = Graph(self._update) if graph else self._update
+        self.execution = ("compiled, " if recipe.compiled else "") + ("as a CUDA graph" if graph else "eager")
+        """How an update is carried out, in words."""
 
     def grow(self, checkpoint: bytes) -> None:
         """Begin from the trained weights of the network's parent, whatever is new between its layers the identity."""

@@ -63,7 +63,13 @@ def run(
     feed = Feed(load_images(network.data, Path(data)), recipe, seed, place)
     recompute = needs_recomputing(network, recipe, place, share)
     training = Training(network, recipe, feed, seed, place, recompute=recompute)
-    progress.about({"kernels": training.kernels, "activations": "recomputed" if recompute else "kept"})
+    progress.about(
+        {
+            "kernels": training.kernels,
+            "activations": "recomputed" if recompute else "kept",
+            "updates": training.execution,
+        }
+    )
     if (checkpoint := progress.restore()) is not None:
         training.restore(checkpoint)
     else:
@@ -87,10 +93,12 @@ def _train(training: Training, progress: Progress) -> None:
             if _diverged(record, last=last):
                 progress.finish(now, training.state(), {"outcome": "diverged", "diverged_at": now})
                 return
-        with meter.paused():
-            _probe(training, progress)
-            if not last and progress.due():
-                progress.commit(now, training.state())
+        probes, commits = now in recipe.probe_iterations, not last and progress.due()
+        if probes or commits:  # rare, for a pause waits for the device
+            with meter.paused():
+                _probe(training, progress)
+                if commits:
+                    progress.commit(now, training.state())
     progress.finish(training.iteration, training.state(), {"outcome": "finished", "weights_sha256": digest(training)})
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -24,17 +23,20 @@ class Convolution(nn.Conv2d):
         nn.init.constant_(self.weight, math.nan)
 
 
-_averages_held: ContextVar[bool] = ContextVar("averages_held", default=False)
+_averages_held = False
+"""One for the process, where one network is in training: a compiler traces it, as it does not a context variable, and a
+backward pass on another thread sees it too."""
 
 
 @contextmanager
 def averages_held() -> Iterator[None]:
     """Passes in training mode that leave no trace in moving averages: to look, or to compute activations again."""
-    before = _averages_held.set(True)
+    global _averages_held
+    before, _averages_held = _averages_held, True
     try:
         yield
     finally:
-        _averages_held.reset(before)
+        _averages_held = before
 
 
 FusedBatchNorm = Callable[["BatchNorm", Tensor, Tensor | None, bool, bool], Tensor | None]
@@ -64,7 +66,7 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor, plus: Tensor | None = None, *, rectify: bool = False) -> Tensor:  # noqa: A002 - torch's name
         """relu(BN(input) + plus), either left out where it is not asked for; all (N, C, H, W)."""
         assert self.momentum is not None, "a cumulative average needs the counter; set momentum to 1 / batches so far"
-        follow = self.training and not _averages_held.get()
+        follow = self.training and not _averages_held
         if not self.training or self.replica is None:
             return self._over(input, plus, rectify, follow)
         shares = input.split(self.replica)

@@ -19,6 +19,9 @@ from hypothesis import strategies as st
 
 from ablations import device, keys, learning_rate, train, trial
 from ablations.data import load
+from ablations.data.feed import Feed
+from ablations.graph import Graph
+from ablations.probes import probe
 from ablations.recipes import DIGITS, Recipe
 from ablations.trial import main, run
 from models.spec import Network, Shortcut
@@ -664,16 +667,70 @@ def test_arguments_that_cannot_be_read_are_exit_code_2(
     assert "error: " in capsys.readouterr().err
 
 
+# On a GPU
+
+
+def on_gpu(asked: Mapping[str, Any], notebook: Notebook | None = None) -> Notebook:
+    notebook = notebook or Notebook()
+    run(asked, notebook, data="nowhere", device="cuda")
+    return notebook
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-def test_a_killed_trial_ends_as_its_twin_on_a_gpu_too(precision: str) -> None:
+@pytest.mark.parametrize("name", sorted(RECIPES))
+@pytest.mark.parametrize("width", [4, 16])
+def test_a_killed_trial_ends_as_its_twin_on_a_gpu_too(name: str, width: int) -> None:
     """Contract 4 on CUDA: the algorithms that cuDNN chooses must give the same bits each time."""
-    asked = params("augmented", precision=precision)
-    expected, found = Notebook(), Notebook(commits_at={11}, dies_at=13)
-    run(asked, expected, data="nowhere", device="cuda")
+    asked = params(name, precision="tf32" if name == "odd" else RECIPES[name].precision)
+    asked["network"] |= {"width": width}
+    expected = on_gpu(asked)
+    found = Notebook(commits_at={11}, dies_at=13)
     with pytest.raises(Killed):
-        run(asked, found, data="nowhere", device="cuda")
-    found = found.begin()
-    run(asked, found, data="nowhere", device="cuda")
+        on_gpu(asked, found)
+    found = on_gpu(asked, found.begin())
     assert found.written == expected.written
     assert found.result == expected.result
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_graph_makes_the_bits_of_its_update(precision: str) -> None:
+    """Twelve updates, nine of them replayed, against the same without a graph; probed and evaluated in between."""
+    network, recipe, seed = keys.from_params(params("watched", precision=precision))
+    feed = Feed(load.load("digits", Path("nowhere")), recipe, seed, torch.device("cuda"))
+    found = []
+    for graph in (True, False):
+        device.settle(recipe, torch.device("cuda"), 1)
+        one = train.Training(network, recipe, feed, seed, torch.device("cuda"))
+        if not graph:
+            one._execute = one._update
+        for step in range(12):
+            if step in (2, 8):
+                one.evaluate(clean=True)
+                probe(one)
+            one.step()
+        if graph:
+            assert isinstance(one._execute, Graph)
+            assert one._execute.captured
+        found.append(one.state())
+    assert found[0] == found[1]
+
+
+@pytest.mark.gpu
+def test_memory_changes_nothing_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recomputed activations give the bits of kept ones."""
+    kept = on_gpu(params("augmented"))
+    monkeypatch.setattr(device, "_memory", lambda _: 1)
+    assert_same(on_gpu(params("augmented")), kept)
+
+
+@pytest.mark.gpu
+def test_compiled_kernels_repeat_their_bits() -> None:
+    """From one trial to the next, and through a kill; two networks after each other in one process."""
+    asked = [params("augmented", shortcut, compiled=True) for shortcut in ("A", "B")]
+    first = [on_gpu(each) for each in asked]
+    for each, expected in zip(asked, first, strict=True):
+        found = Notebook(commits_at={11}, dies_at=13)
+        with pytest.raises(Killed):
+            on_gpu(each, found)
+        assert_same(on_gpu(each, found.begin()), expected)
