@@ -14,6 +14,8 @@ from orchestrator.studies import RecordedStudy
 from orchestrator.trial import State
 from orchestrator.watch import spoken
 
+MOST_NARROW = 24
+"""Characters of a name on one line, however narrow the terminal."""
 COLOURS = {
     "done": "green",
     "finished": "green",
@@ -30,12 +32,14 @@ COLOURS = {
 
 
 def _table(title: str, *columns: str) -> Table:
-    """A table whose first column is never cut; `|` marks a column of numbers."""
+    """A table in which names fold where a terminal is narrow, and numbers, which `|` marks, are never cut."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for column in columns:
+        number = column.endswith("|")
         table.add_column(
-            column.rstrip("|"), justify="right" if column.endswith("|") else "left", no_wrap=column is columns[0]
-        )
+            column.rstrip("|"), justify="right" if number else "left", no_wrap=number, overflow="fold",
+            min_width=MOST_NARROW if column is columns[0] and not number else None,
+        )  # fmt: skip
     return table
 
 

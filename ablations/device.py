@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ablations.kernels.compiler import cache
+from ablations.kernels.compiler import NoCompilerError, cache
 from ablations.recipes import Recipe
 from models.complexity import activations
 from models.spec import Network
@@ -43,7 +43,8 @@ def _settle_compiler(recipe: Recipe) -> None:
     """What is compiled is kept for all trials; what a trial before compiled does not count against this one's limit."""
     import torch._inductor.config as inductor
 
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache() / "inductor"))
+    with suppress(NoCompilerError):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache() / "inductor"))
     inductor.deterministic = recipe.deterministic
     torch.compiler.reset()
 

@@ -11,11 +11,13 @@ from hashlib import sha256
 from typing import Any
 
 from ablations.data.sets import SETS
-from ablations.recipes import Recipe
+from ablations.recipes import Recipe, effective
 from models.spec import Network
 
 SEMANTICS = 2
 """Version of what training does with these parameters. Raise it when a change in code changes results."""
+EFFECTIVE_SINCE = 2
+"""Keys of older semantics also tell values apart that change nothing."""
 
 
 def params(network: Network, recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -37,6 +39,8 @@ def from_params(params: Mapping[str, Any]) -> tuple[Network, Recipe, int]:
 def key(params: Mapping[str, Any]) -> str:
     """16 hexadecimal digits that are the same for the same work."""
     network, recipe, seed = from_params(params)
+    if params["semantics"] >= EFFECTIVE_SINCE:
+        recipe = effective(recipe, network.depth)
     work = {
         "network": _departures(network),
         "recipe": _departures(recipe),

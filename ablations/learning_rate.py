@@ -14,7 +14,7 @@ class Schedule:
 
     def __init__(self, recipe: Recipe, depth: int) -> None:
         self.recipe = recipe
-        self.warming = recipe.warmup_from_depth is not None and depth >= recipe.warmup_from_depth
+        self.warming = recipe.warms_up(depth)
         self._seen = (0.0, 0.0)
         """Wrong predictions and images of training up to the last look."""
         self._best, self._stale, self._plateaus = float("inf"), 0, 0

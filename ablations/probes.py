@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.train import EVALUATION_BATCH, Training
-from models.blocks import Block
+from models.blocks import Block, nothing_dropped
 from models.convolution import BatchNorm, averages_held
 from models.layers import layers
 
@@ -57,7 +57,7 @@ def _norm(tensor: Tensor | None) -> Tensor:
 @torch.no_grad()
 def _signals(training: Training, norms: Sequence[str]) -> dict[str, list[float]]:
     """Over one training batch, in training mode."""
-    with _watched(training.module) as watched, averages_held():
+    with _watched(training.module) as watched, averages_held(), nothing_dropped(training.module):
         images, _ = training.feed.batch(training.iteration)
         with training.autocast():
             training.module(images)

@@ -1,7 +1,7 @@
 """Every value that shapes training and testing, and the recipes that have a name. Standard library alone."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, get_type_hints
@@ -111,6 +111,10 @@ class Recipe:
         """The SGD updates after which the probes look; 0: before the first."""
         return frozenset(round(share * self.iterations) for share in self.probe_at)
 
+    def warms_up(self, depth: int) -> bool:
+        """Whether a network of so many layers starts at the low learning rate."""
+        return self.warmup_from_depth is not None and depth >= self.warmup_from_depth
+
     @property
     def needs_gpu(self) -> str | None:
         """The value that no CPU can compute, and what to do about it; None where there is none."""
@@ -130,8 +134,43 @@ class Recipe:
             yield f"clean_every must be a multiple of evaluate_every ({self.evaluate_every}), not {self.clean_every}"
         if self.bn_batch and self.batch % self.bn_batch:
             yield f"bn_batch must divide batch ({self.batch}), not {self.bn_batch}; give its share on one replica"
+        if self.nesterov and not self.momentum:
+            yield "nesterov true needs momentum above 0; leave one of them out"
         if self.schedule == "plateau" and not self.held_out:
             yield "schedule plateau watches the validation error, and held_out is 0; give held_out too, as 5000"
+
+
+def effective(recipe: Recipe, depth: int) -> Recipe:
+    """The same training of a network of this depth, each value that changes nothing in it at its default.
+
+    Two recipes that are equal so are the same work.
+    """
+    unused = set(_idle(recipe, depth))
+    idle: dict[str, Any] = {field.name: field.default for field in fields(Recipe) if field.name in unused}
+    if recipe.bn_batch == recipe.batch:
+        idle["bn_batch"] = None
+    if Recipe().warms_up(depth) != recipe.warms_up(depth):
+        idle["warmup_from_depth"] = depth if recipe.warms_up(depth) else None
+    else:
+        idle["warmup_from_depth"] = Recipe.warmup_from_depth
+    return replace(recipe, **idle)
+
+
+def _idle(recipe: Recipe, depth: int) -> Iterator[str]:
+    """Fields that change nothing beside the others."""
+    if not recipe.warms_up(depth):
+        yield from ("warmup_lr", "warmup_until_error", "warmup_iterations")
+    elif recipe.warmup_iterations is not None:
+        yield "warmup_until_error"
+    yield from ("patience",) if recipe.schedule == "iterations" else ("drops",)
+    if recipe.schedule == "iterations" and not recipe.drops:
+        yield "drop_factor"
+    if recipe.augmentation != "pad-crop-flip":
+        yield "pad"
+    if not recipe.weight_decay:
+        yield "weight_decay_scope"
+    if not recipe.probe_at:
+        yield "probe_batches"
 
 
 @cache

@@ -18,7 +18,7 @@ from ablations.data.sets import SETS
 from ablations.grid import Cell, Setting, cells
 from ablations.nearest import nearest
 from ablations.reader import Document, StudyError, shown
-from ablations.recipes import RECIPES, Recipe
+from ablations.recipes import RECIPES, Recipe, effective
 from ablations.shape import (
     FIELDS,
     MOST_SEEDS,
@@ -199,12 +199,13 @@ def _arms(asked: Sequence[Cell], overrides: Sequence[str]) -> tuple[Arm, ...]:
     for cell in asked:
         arm = Arm(network=_network(cell), recipe=_recipe(cell), seeds=cell.get("seeds"))
         _check_together(arm, cell)
-        earlier = first.setdefault((arm.network, arm.recipe), cell)
+        earlier = first.setdefault((arm.network, effective(arm.recipe, arm.network.depth)), cell)
         if earlier is not cell:
             raise StudyError(_twice(arm, earlier, cell, overrides))
         arms.append(arm)
     for arm, cell in zip(arms, asked, strict=True):
         _check_parent(arm, cell, arms)
+    _refuse_idle(overrides, arms)
     return _named(arms, [cell.get("recipe") for cell in asked])
 
 
@@ -275,6 +276,11 @@ def _check_together(arm: Arm, cell: Cell) -> None:
             f"{cell.where_of('recipe.augmentation', 'recipe', 'data')}: augmentation scale-crop-flip-colour is for"
             f" imagenet, not {data.name}; give pad-crop-flip or none"
         )
+    if arm.recipe.stochastic_depth and arm.network.grown_from is not None:
+        raise StudyError(
+            f"{cell.where_of('grown_from', 'recipe.stochastic_depth', 'recipe')}: under stochastic_depth a block's"
+            " chance depends on its place, so a grown network is not what it grew from; give one of them"
+        )
     if arm.network.stride != "1x1" and not arm.network.bottleneck:
         raise StudyError(
             f"{cell.where_of('stride')}: stride {arm.network.stride} changes nothing in {arm.network.name};"
@@ -287,6 +293,20 @@ def parent(network: Network) -> Network | None:
     return getattr(network, "parent", None)
 
 
+def _refuse_idle(overrides: Sequence[str], arms: Sequence[Arm]) -> None:
+    """A value that was asked for and changes nothing anywhere is a mistake that would only be seen in the results."""
+    for text in overrides:
+        place, _, name = text.partition("=")[0].partition(".")
+        if place == "recipe" and all(_idles(name, arm) for arm in arms):
+            raise StudyError(f"--set {text[:200]}: changes nothing in any arm of this study; leave it out")
+
+
+def _idles(name: str, arm: Arm) -> bool:
+    return name in Recipe.__dataclass_fields__ and getattr(arm.recipe, name) != getattr(
+        effective(arm.recipe, arm.network.depth), name
+    )
+
+
 def _check_parent(arm: Arm, cell: Cell, arms: Sequence[Arm]) -> None:
     """A grown arm begins from the end of another one, seed by seed, so the study trains that one too."""
     grown_from = parent(arm.network)
@@ -297,8 +317,8 @@ def _check_parent(arm: Arm, cell: Cell, arms: Sequence[Arm]) -> None:
         has = f"that arm has {seeds} of the {arm.seeds} seeds" if seeds else "the study has no such arm"
         raise StudyError(
             f"{cell.where_of('grown_from', 'depth')}: {arm.name} is grown from {grown_from.name} under the same"
-            f" recipe, and {has}; add {{depth: {grown_from.depth}, shortcut: {grown_from.shortcut},"
-            f" seeds: {arm.seeds}}}"
+            f" recipe, what it measures included, and {has}; add {{depth: {grown_from.depth},"
+            f" shortcut: {grown_from.shortcut}, seeds: {arm.seeds}}}"
         )
 
 
@@ -306,7 +326,10 @@ def _twice(arm: Arm, first: Cell, second: Cell, overrides: Sequence[str]) -> str
     pairs = zip(first.places, second.places, strict=False)
     earlier, later = next(((a, b) for a, b in pairs if a != b), (first.where, second.where))
     given = f" with --set {' --set '.join(overrides)}" if overrides else ""
-    return f"{later}: arm {arm.network.name} is given twice{given}, first by {earlier}; keep one"
+    return (
+        f"{later}: arm {arm.network.name} is given twice{given}, first by {earlier}, the same or with other values that"
+        " change nothing; keep one"
+    )
 
 
 def _named(arms: Sequence[Arm], recipes: Sequence[str]) -> tuple[Arm, ...]:

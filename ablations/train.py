@@ -15,7 +15,7 @@ from ablations.graph import Graph
 from ablations.kernels.batch_norm import install
 from ablations.learning_rate import Schedule
 from ablations.recipes import Recipe
-from models.blocks import Block
+from models.blocks import Block, nothing_dropped
 from models.convolution import BatchNorm, averages_held
 from models.growth import grow, stage_statistics
 from models.networks import build, initialise
@@ -117,9 +117,12 @@ class Training:
         return found
 
     def gradients(self, draws: Tensor) -> None:
-        """Leave the gradients of one batch in the parameters, and no trace anywhere else: what a probe looks at."""
+        """Leave the gradients of one batch in the parameters, and no trace anywhere else: what a probe looks at.
+
+        Nothing is dropped: a probe sees the whole network.
+        """
         self.optimiser.zero_grad(set_to_none=True)
-        with averages_held():
+        with averages_held(), nothing_dropped(self.module):
             loss, _, _ = self._losses(self.feed.drawn(draws))
             loss.backward()
 
@@ -201,10 +204,11 @@ class Training:
         self.module.eval()  # nothing is dropped; batch normalisation alone is in training
         for norm in norms:
             norm.train()
-        batches = self.feed.clean_batches(EVALUATION_BATCH, self.recipe.precise_bn)
-        for number, (images, _) in enumerate(batches, 1):
-            for norm in norms:
-                norm.momentum, norm.replica = 1 / number, None
+        seen = 0
+        for images, _ in self.feed.clean_batches(EVALUATION_BATCH, self.recipe.precise_bn):
+            seen += len(images)
+            for norm in norms:  # each image weighs the same, also where the last batch is short
+                norm.momentum, norm.replica = len(images) / seen, None
             with self.autocast():
                 self.module(images)
 

@@ -35,11 +35,11 @@ from ablations.nearest import nearest
 from ablations.probes import probe
 from ablations.train import Training
 from orchestrator.ledger import Ledger, LedgerError
-from orchestrator.studies import RecordedStudy, StudyInUse, sole_run, write_study
+from orchestrator.studies import RecordedStudy, StudyInUse, read_study, sole_run, write_study
 from orchestrator.trial import Progress, Resources, Trial
 from orchestrator.worker import execute
 
-DONE, FAILED, WRONG_INPUT, UNREACHABLE, DAMAGED = 0, 1, 2, 4, 5
+DONE, FAILED, WRONG_INPUT, UNREACHABLE, DAMAGED, INTERRUPTED = 0, 1, 2, 4, 5, 130
 """Exit codes, as those of `ablate run`."""
 
 
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """One trial of a study, from its last commit if there is one; returns the exit code.
 
     0: it is done, 1: its code failed, 2: wrong input, 4: data, device, a package or an earlier trial are not there,
-    5: the ledger is damaged.
+    5: the ledger is damaged, 130: interrupted.
     """
     given = _arguments().parse_args(arguments)
     results = Path(given.results).resolve()
@@ -152,7 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error), DAMAGED)
     except DataError as error:
         return _refuse(str(error), UNREACHABLE)
-    reason = execute(trial, setting(results, device, given.commit_seconds, per_gpu=given.per_gpu))
+    try:
+        reason = execute(trial, setting(results, device, given.commit_seconds, per_gpu=given.per_gpu))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was committed is kept, and the same command goes on from there\n")
+        return INTERRUPTED
     if reason is not None:
         sys.stderr.write(f"failed: {trial.name}: {reason}\n")
         return FAILED
@@ -204,7 +208,10 @@ def _make_ready(trial: Trial, export: Export, given: argparse.Namespace, device:
     _, recipe, _ = from_params(trial.params)
     if device == "cpu" and recipe.needs_gpu:
         raise _Refused(f"{trial.arm}: {recipe.needs_gpu}", WRONG_INPUT)
-    head = Ledger(results).folder(trial.key).head()
+    folder = Ledger(results).folder(trial.key)
+    head = folder.check()
+    if folder.alive():
+        sys.stderr.write(f"{trial.name}: another attempt is at work on it; waiting for its end\n")
     if head is None and trial.after is not None:
         earlier = Ledger(results).folder(trial.after).head()
         if earlier is None or earlier.result is None:
@@ -221,10 +228,21 @@ def _run_first(trial: Trial, export: Export, given: argparse.Namespace) -> str:
 
 
 def _remember(results: Path, study: RecordedStudy) -> None:
-    """Record the study for reports, unless the results know one of that name: that record is `ablate run`'s."""
+    """Record the study for reports, unless the results know one of that name that has other trials, or more.
+
+    That record is `ablate run`'s, or of an export with more seeds.
+    """
     with suppress(StudyInUse), sole_run(results, study.name):
-        if not (results / "studies" / study.name / "study.json").exists():
+        try:
+            known = _keys(read_study(results, study.name))
+        except FileNotFoundError:
+            known = set()
+        if known < _keys(study):
             write_study(results, study)
+
+
+def _keys(study: RecordedStudy) -> set[str]:
+    return {key for arm in study.arms for _, key in arm.trials}
 
 
 def _asked(export: Export, arm: str, seed: int) -> Trial:
@@ -267,16 +285,18 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text[:60]!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not seconds >= 0:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, 0 or more, not {text[:60]!r}")
     return seconds
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ablations import keys
 from ablations.data.sets import SETS
 from ablations.grid import WIDTHS
-from ablations.recipes import CIFAR, IMAGENET, Recipe
+from ablations.recipes import CIFAR, IMAGENET, Recipe, effective
 from ablations.study import Arm, Study, parent
 from models.complexity import multiply_adds, parameters
 from models.layers import layers
@@ -55,9 +55,10 @@ def deviations(network: Network, recipe: Recipe) -> list[str]:
     data, paper = _PAPER[network.layout]
     found = [] if SETS[network.data].paper else [f"data {network.data} (paper {data})"]
     found += _network_deviations(network)
-    unsaid = (*_MEASUREMENT, *_EXECUTION, *_WARMUP, *_idle(recipe, paper))
-    for name, value in asdict(recipe).items():
-        if name not in unsaid and value != getattr(paper, name):
+    unsaid = (*_MEASUREMENT, *_EXECUTION, *_WARMUP, *_another_reading(recipe, paper))
+    said = effective(paper, network.depth)
+    for name, value in asdict(effective(recipe, network.depth)).items():
+        if name not in unsaid and value != getattr(said, name):
             expected = "does not say" if name in _NOT_IN_PAPER else _written(getattr(paper, name))
             found.append(f"{name} {_written(value)} (paper {expected})")
     return found + _warmup_deviations(network, recipe, paper)
@@ -135,33 +136,28 @@ def _network_deviations(network: Network) -> list[str]:
     return found
 
 
-def _idle(recipe: Recipe, paper: Recipe) -> tuple[str, ...]:
-    """Fields that change nothing under this recipe, or are but another reading of the paper's words."""
-    idle = () if recipe.augmentation == "pad-crop-flip" else ("pad",)
-    if recipe.schedule == "iterations":
-        return (*idle, "patience")
-    # Sec. 3.4 drops "when the error plateaus"; the named recipe has the places where Figure 4 shows that it did.
-    return (*idle, "drops", "schedule") if paper is IMAGENET else (*idle, "drops")
+def _another_reading(recipe: Recipe, paper: Recipe) -> tuple[str, ...]:
+    """Fields that are but another reading of the paper's words.
+
+    Sec. 3.4 drops "when the error plateaus"; the named recipe has the places where Figure 4 shows that it did.
+    """
+    if recipe.schedule != "plateau":
+        return ()
+    return ("drops", "schedule") if paper is IMAGENET else ("drops",)
 
 
 def _warmup_deviations(network: Network, recipe: Recipe, paper: Recipe) -> list[str]:
-    warms, paper_warms = _warms_up(network, recipe), _warms_up(network, paper)
-    if warms != paper_warms:
-        return (
-            [f"warm-up none (paper {paper.warmup_lr})"] if paper_warms else [f"warm-up {recipe.warmup_lr} (paper none)"]
-        )
-    if not warms:
-        return []
-    until = "warmup_until_error" if recipe.warmup_iterations is None else "warmup_iterations"
-    return [
-        f"{name} {_written(getattr(recipe, name))} (paper {_written(getattr(paper, name))})"
-        for name in ("warmup_lr", until)
-        if getattr(recipe, name) != getattr(paper, name)
-    ]
+    found, expected = _warmup(network, recipe), _warmup(network, paper)
+    return [] if found == expected else [f"warm-up {found} (paper {expected})"]
 
 
-def _warms_up(network: Network, recipe: Recipe) -> bool:
-    return recipe.warmup_from_depth is not None and network.depth >= recipe.warmup_from_depth
+def _warmup(network: Network, recipe: Recipe) -> str:
+    """`0.01 until 80 %`, `0.01 for 400 iterations`, `none`."""
+    if not recipe.warms_up(network.depth):
+        return "none"
+    if recipe.warmup_iterations is not None:
+        return f"{recipe.warmup_lr:g} for {recipe.warmup_iterations:,} iterations"
+    return f"{recipe.warmup_lr:g} until {recipe.warmup_until_error:g} %"
 
 
 def _written(value: Any) -> str:

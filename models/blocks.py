@@ -5,8 +5,8 @@ ReLU. Sum and ReLU are done by the batch normalisation before them, so that one 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +31,20 @@ class Noise:
 
 
 QUIET = Noise()
+
+
+@contextmanager
+def nothing_dropped(module: nn.Module) -> Iterator[None]:
+    """Passes in training mode in which every block is computed whole."""
+    blocks = [part for part in module.modules() if isinstance(part, Block)]
+    before = [block.noise for block in blocks]
+    for block in blocks:
+        block.noise = QUIET
+    try:
+        yield
+    finally:
+        for block, noise in zip(blocks, before, strict=True):
+            block.noise = noise
 
 
 class Block(nn.Module, ABC):

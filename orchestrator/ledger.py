@@ -81,6 +81,7 @@ class TrialFolder:
                 raise LedgerError(
                     f"{self.path}/commit.json: format {data['format']} is newer than {FORMAT}; update Ablate"
                 )
+            self._refuse_foreign("commit.json", data.get("key"))
             return [_commit(each) for each in data["commits"]]
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise LedgerError(
@@ -95,11 +96,26 @@ class TrialFolder:
         """What the trial is, as written at its first attempt."""
         try:
             about = json.loads((self.path / "trial.json").read_text(encoding="utf-8"))
+            self._refuse_foreign("trial.json", about["key"])
             return {**about, "params": dict(about["params"])}
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
             raise LedgerError(f"{self.path}/trial.json: damaged ({error}); remove the folder") from error
+
+    def check(self) -> Commit | None:
+        """The last commit. Raises LedgerError if it is damaged, or what the trial is, or the curves of a done one."""
+        self.about()
+        head = self.head()
+        if head is not None and head.result is not None:
+            for stream in STREAMS:
+                self.valid(stream, head)
+        return head
+
+    def _refuse_foreign(self, file: str, key: str | None) -> None:
+        """Files of another trial, which somebody copied here, are none of this one's. Older ones do not name theirs."""
+        if key not in (None, self.path.name):
+            raise LedgerError(f"{self.path}/{file}: belongs to trial {key}, not to this one; remove the folder")
 
     def valid(self, stream: str, commit: Commit) -> bytes:
         """The committed part of a stream. Raises LedgerError if it is not what was committed."""
@@ -243,7 +259,8 @@ class Attempt:
         ended: dict[str, Any] = {"ended": _now(), "cause": "ended"}
         if error is not None:
             whole = "".join(traceback.format_exception(kind, error, trace))
-            ended |= {"cause": "error", "reason": last_line(error), "traceback": whole[-20_000:]}
+            cause = "error" if isinstance(error, Exception) else "interrupted"  # Ctrl-C is no error of the trial
+            ended |= {"cause": cause, "reason": last_line(error), "traceback": whole[-20_000:]}
         with self._held, suppress(OSError):  # a full disk must not hide the error that it caused
             if self._record:
                 write_json(self._record_path, self._record | ended)
@@ -327,7 +344,8 @@ class Attempt:
         dropped = {each.checkpoint for each in self._commits} - {each.checkpoint for each in previous} - {name}
         self._commits = [commit, *previous]
         write_json(
-            self.folder.path / "commit.json", {"format": FORMAT, "commits": [asdict(each) for each in self._commits]}
+            self.folder.path / "commit.json",
+            {"format": FORMAT, "key": self.folder.path.name, "commits": [asdict(each) for each in self._commits]},
         )
         for old in dropped:
             (self.folder.path / old).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.ledger import STREAMS, Commit, Ledger, LedgerError, TrialFolder
+from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder
 from orchestrator.trial import State, Trial
 
 CPU_MULTIPLY_ADDS_PER_SECOND = 55e9
@@ -106,13 +106,9 @@ def guess(trial: Trial) -> float:
 def _look(folder: TrialFolder) -> tuple[Commit | None, str | None]:
     """The last commit, or what is damaged: the commit itself, or the curves of a trial that is done."""
     try:
-        head = folder.head()
-        if head is not None and head.result is not None:
-            for stream in STREAMS:
-                folder.valid(stream, head)
+        return folder.check(), None
     except (LedgerError, OSError) as error:
         return None, str(error)
-    return head, None
 
 
 def _planned(trial: Trial, head: Commit | None, damage: str | None, correction: float) -> PlannedTrial:
@@ -157,13 +153,15 @@ def _parent_problem(trial: Trial, found: Mapping[str, PlannedTrial], ledger: Led
     """Why the trial that this one begins from will not be done."""
     if trial.after is None:
         return None
-    parent = found.get(trial.after)
-    if parent is None:
-        head, damage = _look(ledger.folder(trial.after))
-        done = head is not None and head.result is not None
-        return None if done else damage or f"it begins from trial {trial.after}, which is neither done nor asked for"
-    blocked = parent.state is State.BLOCKED
-    return f"it begins from {parent.trial.name}, which is blocked: {parent.reason}" if blocked else None
+    parent, folder = found.get(trial.after), ledger.folder(trial.after)
+    if parent is not None and parent.state is State.BLOCKED:
+        return f"it begins from {parent.trial.name}, which is blocked: {parent.reason}"
+    head, damage = _look(folder)
+    if head is not None and head.result is not None:
+        kept = (folder.path / head.checkpoint).exists()
+        return None if kept else f"it begins from {folder.path}/{head.checkpoint}, which is gone; remove the folder"
+    asked = parent is not None
+    return None if asked else damage or f"it begins from trial {trial.after}, which is neither done nor asked for"
 
 
 def _urgency(planned: Mapping[str, PlannedTrial]) -> Callable[[PlannedTrial], tuple[float, int]]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,8 +20,13 @@ class NoCompilerError(Exception):
 
 
 def cache() -> Path:
-    """Folder of what was compiled: `ABLATE_CACHE`, or `~/.cache/ablate`."""
-    return Path(os.environ.get("ABLATE_CACHE") or Path.home() / ".cache" / "ablate")
+    """Folder of what was compiled: `ABLATE_CACHE`, or `~/.cache/ablate`. Raises NoCompilerError where neither is."""
+    if named := os.environ.get("ABLATE_CACHE"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "ablate"
+    except RuntimeError:  # a user without an entry, as in a container
+        raise NoCompilerError("there is no home folder to keep it in; name one in ABLATE_CACHE") from None
 
 
 @lru_cache(maxsize=8)
@@ -29,7 +35,7 @@ def library(source: Path, *defines: str) -> ctypes.CDLL:
     for compiler in COMPILERS:
         version = _version(compiler)
         if version is not None:
-            return ctypes.CDLL(str(_compiled(source, (compiler, *FLAGS, *(f"-D{each}" for each in defines)), version)))
+            return ctypes.CDLL(str(_kept(source, (compiler, *FLAGS, *(f"-D{each}" for each in defines)), version)))
     raise NoCompilerError(f"none of {', '.join(COMPILERS)} is on the PATH; install a C compiler, as gcc")
 
 
@@ -40,28 +46,34 @@ def _version(compiler: str) -> str | None:
         return None
 
 
-def _compiled(source: Path, command: Sequence[str], version: str) -> Path:
-    """The library for this source, compiler and processor: from the cache, or compiled into it in one atomic step."""
+def _kept(source: Path, command: Sequence[str], version: str) -> Path:
+    """The library for this source, compiler and processor: from the cache, or compiled into it.
+
+    A library that is not what was compiled would crash the process that loads it, so its checksum lies beside it.
+    """
     about = [source.read_bytes(), *(part.encode() for part in (*command, version, _processor()))]
     path = cache() / f"{source.stem}-{hashlib.sha256(b'|'.join(about)).hexdigest()[:16]}.so"
-    if path.exists():
-        return path
+    checksum = path.with_suffix(".sha256")
+    with suppress(OSError):
+        if checksum.read_text(encoding="utf-8") == hashlib.sha256(path.read_bytes()).hexdigest():
+            return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".compile-") as folder:
-            fresh = Path(folder) / path.name
-            subprocess.run(
-                [*command, str(source), "-o", str(fresh)],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=MOST_SECONDS,
-            )
-            fresh.replace(path)
+            _compile(source, command, Path(folder) / path.name).replace(path)
+            fresh = Path(folder) / checksum.name
+            fresh.write_text(hashlib.sha256(path.read_bytes()).hexdigest(), encoding="utf-8")
+            fresh.replace(checksum)
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         raise NoCompilerError(f"{source.name} cannot be compiled ({' '.join(said.split())[-300:]})") from error
     return path
+
+
+def _compile(source: Path, command: Sequence[str], to: Path) -> Path:
+    command = [*command, str(source), "-o", str(to)]
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=MOST_SECONDS)
+    return to
 
 
 def _processor() -> str:

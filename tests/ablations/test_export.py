@@ -1,10 +1,12 @@
 """A study as one file: its trials run where only PyTorch is, and what they leave is taken up as if it were run here."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -349,3 +351,70 @@ def test_arrays_of_other_pixels_are_refused(tmp_path: Path) -> None:
 def test_keys_know_nothing_of_the_way_a_trial_is_asked_for(exported: Path) -> None:
     for each in export.read(exported).trials[:5]:
         assert keys.key(each.params) == each.key
+
+
+def test_a_later_export_with_more_seeds_is_the_study(tmp_path: Path, shell: Shell, results: Path) -> None:
+    """Status, publish and report speak of all that was exported; an export with fewer takes nothing away."""
+    for seeds, known in ((1, 1), (2, 2), (1, 2)):
+        loaded = load("digits-depth", overrides=SHORT, seeds=seeds)
+        path = tmp_path / f"{seeds}.json"
+        export.write(path, Export(study=recorded(loaded), trials=trials(loaded)))
+        assert shell(path, "--arm", "digits-plain-20", "--seed", str(seeds - 1), "--device", "cpu")[0] == 0
+        assert {len(arm.trials) for arm in read_study(results, "digits-depth").arms} == {known}
+
+
+def test_an_interrupted_trial_is_one_line(
+    exported: Path, shell: Shell, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 130, and it is partial, not failed."""
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial, "run", interrupted)
+    said = "interrupted; what was committed is kept, and the same command goes on from there\n"
+    assert shell(exported, *ARM) == (130, "", said)
+    (run,) = [each for each in read_runs(read_study(results, "digits-depth"), Ledger(results)) if each.attempts]
+    assert run.reason is None
+
+
+def test_a_damaged_record_of_a_done_trial_is_exit_code_5(exported: Path, shell: Shell, results: Path) -> None:
+    """Whatever of it is damaged, and nothing is run over."""
+    assert shell(exported, *ARM)[0] == 0
+    (folder,) = (results / "trials").iterdir()
+    for file in ("curves.jsonl", "trial.json"):
+        whole = (folder / file).read_bytes()
+        (folder / file).write_bytes(whole[:-3])
+        code, out, err = shell(exported, *ARM)
+        assert (code, out, err.count("\n")) == (5, "", 1)
+        assert file in err
+        (folder / file).write_bytes(whole)
+
+
+def test_a_trial_that_is_at_work_is_waited_for_aloud(exported: Path, shell: Shell, results: Path) -> None:
+    """A second command says why nothing seems to happen."""
+    assert shell(exported, *ARM)[0] == 0
+    (folder,) = (results / "trials").iterdir()
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.5, lambda: fcntl.flock(lock, fcntl.LOCK_UN)).start()
+        code, _, err = shell(exported, *ARM)
+    assert code == 0
+    assert err == "digits-resnet-20-A.s1: another attempt is at work on it; waiting for its end\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--commit-seconds", "nan", "must be a number of seconds, 0 or more, not 'nan'"),
+        ("--commit-seconds", "-1", "must be a number of seconds, 0 or more, not '-1'"),
+        ("--per-gpu", "0", "must be a whole number of at least 1, not '0'"),
+    ],
+)
+def test_a_wrong_option_says_what_is_allowed(
+    option: str, value: str, said: str, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        trial.main([str(exported), *ARM, f"{option}={value}"])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ablations.data.feed import Feed
 from ablations.data.images import Images
+from ablations.kernels import batch_norm
 from ablations.kernels.batch_norm import LANES, fork, fused, install
 from ablations.kernels.compiler import NoCompilerError, library
 from ablations.recipes import CIFAR, Recipe
@@ -302,7 +303,41 @@ def test_what_was_compiled_is_kept(cached: Path) -> None:
     source.write_text(CODE.replace("42", "43"))
     library.cache_clear()
     assert library(source).answer() == 43
-    assert len(list((cached / "cache").glob("*"))) == 2
+    assert len(list((cached / "cache").glob("*.so"))) == 2
+    assert not list((cached / "cache").glob(".compile*"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no library", None])
+def test_a_damaged_library_is_compiled_again(cached: Path, damage: bytes | None) -> None:
+    """Cut short it would end the process that loads it with a bus error, and every other after it."""
+    source = cached / "answer.c"
+    source.write_text(CODE)
+    assert library(source).answer() == 42
+    (kept,) = (cached / "cache").glob("*.so")
+    whole = kept.read_bytes()
+    kept.unlink()  # the loaded one stays as it is
+    kept.write_bytes(whole[:3000] if damage is None else damage)
+    library.cache_clear()
+    assert library(source).answer() == 42
+    assert kept.read_bytes() == whole
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container under a foreign number: the kernels are PyTorch's, and one line says what would help."""
+
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("ABLATE_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    library.cache_clear()
+    batch_norm._functions.cache_clear()
+    try:
+        expected = "PyTorch's: there is no home folder to keep it in; name one in ABLATE_CACHE"
+        assert install(BatchNorm(16)) == expected
+    finally:
+        library.cache_clear()
+        batch_norm._functions.cache_clear()
 
 
 def test_a_source_that_does_not_compile(cached: Path) -> None:

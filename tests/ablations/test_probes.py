@@ -41,7 +41,22 @@ def training(shortcut: Any = "A", *, steps: int = 0, width: int = 16, **values: 
     return one
 
 
-@pytest.mark.parametrize("values", [{}, {"precision": "bf16"}, {"dropout": 0.3}, {"bn_batch": 8}])
+NOISY = [{"dropout": 0.3}, {"stochastic_depth": 0.9}]
+
+
+@pytest.mark.parametrize("values", NOISY)
+def test_a_probe_sees_the_whole_network(values: dict[str, Any]) -> None:
+    """Nothing is dropped, whatever the state of torch's generator: it sees what it would without the noise."""
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(probe(training(**values)))
+    assert found[0] == found[1] == probe(training())
+    one = training(**values, steps=3)
+    assert len(probe(one)["gradient"]) == 13
+
+
+@pytest.mark.parametrize("values", [{}, {"precision": "bf16"}, {"bn_batch": 8}, *NOISY])
 def test_a_probe_leaves_no_trace(values: dict[str, Any]) -> None:
     """A network that was looked at before each of its updates ends as one that never was, to the bit."""
     looked, alone = training(**values), training(**values)

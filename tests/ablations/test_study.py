@@ -145,7 +145,11 @@ BAD: list[tuple[str, int, str]] = [
         7,
         "include[1]: arm cifar10-plain-20 is given twice",
     ),
-    (HEAD + GRID + "include:\n  - {depth: 20, recipe.lr: 0.1}\n", 6, "s.yaml:4: matrix.depth[0]; keep one"),
+    (
+        HEAD + GRID + "include:\n  - {depth: 20, recipe.lr: 0.1}\n",
+        6,
+        "s.yaml:4: matrix.depth[0], the same or with other values that change nothing; keep one",
+    ),
     (HEAD + "matrix:\n  depth: [20]\n  net: [{depth: 26}]\n", 6, "net: gives depth, as the axis 'depth' does"),
     (HEAD + "matrix: {depth: [20], a: [{}, {}]}\n", 4, "is given twice"),
     (
@@ -674,3 +678,29 @@ def test_fields_are_those_of_an_arm() -> None:
 
 def test_shipped_names_are_sorted() -> None:
     assert shipped() == sorted(shipped())
+
+
+def test_a_value_that_changes_nothing_anywhere_is_refused(tmp_path: Path) -> None:
+    """With --set, where it was surely meant to change something; in a file it may serve some of the arms."""
+    text = HEAD + "matrix: {depth: [20, 110], shortcut: [A]}\n"
+    assert study(tmp_path, text, overrides=["recipe.warmup_iterations=400"]).arms
+    shallow = HEAD + "matrix: {depth: [20, 56], shortcut: [A]}\n"
+    with pytest.raises(StudyError) as refused:
+        study(tmp_path, shallow, overrides=["recipe.warmup_iterations=400"])
+    expected = "--set recipe.warmup_iterations=400: changes nothing in any arm of this study; leave it out"
+    assert str(refused.value) == expected
+
+
+def test_two_arms_that_are_the_same_work_are_one(tmp_path: Path) -> None:
+    """Though their recipes read otherwise."""
+    text = HEAD + "matrix: {depth: [20], shortcut: [A]}\ninclude: [{depth: 20, shortcut: A, recipe.patience: 3}]\n"
+    with pytest.raises(StudyError, match=r"is given twice, first by .* or with other values that change nothing"):
+        study(tmp_path, text)
+
+
+def test_a_grown_network_has_no_stochastic_depth(tmp_path: Path) -> None:
+    """Its blocks would survive with other probabilities than its parent's, so it would not be what it grew from."""
+    text = HEAD + "recipe: {name: cifar, stochastic_depth: 0.5}\n"
+    text += "include: [{depth: 20, shortcut: A}, {depth: 56, shortcut: A, grown_from: 20}]\n"
+    with pytest.raises(StudyError, match=r"include\[1\].grown_from: under stochastic_depth a block's chance"):
+        study(tmp_path, text)

@@ -548,6 +548,19 @@ def test_precise_statistics_are_the_images_own() -> None:
     )
 
 
+@pytest.mark.parametrize("images", [500, 501, 749])
+def test_precise_statistics_weigh_each_image_alike(images: int) -> None:
+    """Also where the last of several batches is short: the mean is that of all images at once."""
+    values = recipe(DIGITS, batch=16, precise_bn=images)
+    one = Training(SMALL, values, Feed(digits.read(), values, 0, CPU), 0, CPU)
+    whole = torch.cat([pixels for pixels, _ in one.feed.clean_batches(500, images)])
+    one._average_statistics([part for part in one.module.modules() if isinstance(part, BatchNorm)])
+    with torch.no_grad():
+        expected = one.module.get_submodule("conv1")(whole)
+    mean = one.module.get_submodule("bn1").running_mean
+    assert torch.allclose(mean, expected.mean((0, 2, 3)), atol=1e-5)  # pyright: ignore[reportArgumentType]
+
+
 def test_nesterov_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """v = m v + g, p = p - lr (g + m v): the first update is 1 + m times the plain one's."""
     instead(monkeypatch, Neuron)

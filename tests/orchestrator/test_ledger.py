@@ -574,3 +574,42 @@ def test_costs_stand_in_the_clock_and_never_in_the_curves(tmp_path: Path) -> Non
     assert [each.keys() - {"iteration", "time", "seconds"} for each in clock] == [{"images_per_second"}, set()]
     assert clock[0]["images_per_second"] == 12.5
     assert b"images" not in curves(tmp_path)
+
+
+def test_files_of_another_trial_are_refused(tmp_path: Path) -> None:
+    """Copied into a folder by hand, they would be read as this trial's own result: the commit says whose it is."""
+    for number in (0, 1):
+        trial = toy.trial(number)
+        with Ledger(tmp_path).attempt(trial, provenance={}, commit_seconds=0) as progress:
+            toy.run(trial.params, progress)
+    one, other = (Ledger(tmp_path).folder(toy.trial(number).key) for number in (0, 1))
+    for file in (*one.path.glob("*.jsonl"), *one.path.glob("checkpoint-*.pt"), one.path / "commit.json"):
+        (other.path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(LedgerError, match=rf"commit.json: belongs to trial {one.path.name}, not to this one; remove"):
+        other.head()
+    with pytest.raises(LedgerError, match="belongs to trial"):
+        Ledger(tmp_path).attempt(toy.trial(1), provenance={}, commit_seconds=0)
+    one.path.rename(one.path.with_name("renamed"))
+    with pytest.raises(LedgerError, match=r"trial.json: belongs to trial .*, not to this one"):
+        Ledger(tmp_path).folder("renamed").check()
+
+
+def test_a_commit_that_names_no_trial_is_read(tmp_path: Path) -> None:
+    """As older versions wrote them."""
+    finish(tmp_path)
+    path = folder(tmp_path).path / "commit.json"
+    data = json.loads(path.read_text())
+    assert data.pop("key") == toy.trial().key
+    path.write_text(json.dumps(data))
+    head = folder(tmp_path).check()
+    assert head is not None
+    assert head.iteration == 10
+
+
+def test_an_interrupted_attempt_is_no_failed_one(tmp_path: Path) -> None:
+    """Ctrl-C is not an error of the trial; what it says is kept."""
+    with pytest.raises(KeyboardInterrupt), attempt(tmp_path):
+        raise KeyboardInterrupt
+    with pytest.raises(RuntimeError), attempt(tmp_path):
+        raise RuntimeError("mine")
+    assert [each["cause"] for each in folder(tmp_path).attempts()] == ["interrupted", "error"]

@@ -1,6 +1,7 @@
 """The plan: the set difference between what is asked and what the ledger holds, priced and ordered."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,30 @@ def test_no_slot_count_beats_the_longest_chain(trials: list[tuple[float, bool]],
     found = finish_times(seconds, slots, after)
     assert found >= max(max(chains), sum(seconds) / slots) - 1e-6
     assert found <= sum(seconds) + 1e-6
+
+
+def test_a_trial_whose_beginning_is_gone_is_blocked(tmp_path: Path) -> None:
+    """The checkpoint of a done trial may be removed, but not while another is to begin from it."""
+    ledger = Ledger(tmp_path)
+    attempted(ledger, 0)
+    parent = toy.trial(0)
+    child = replace(toy.trial(1), after=parent.key)
+    assert {each.trial.key: each.state for each in plan([parent, child], ledger).trials} == {
+        parent.key: State.DONE, child.key: State.NEW,
+    }  # fmt: skip
+    (checkpoint,) = ledger.folder(parent.key).path.glob("checkpoint-*.pt")
+    checkpoint.unlink()
+    for asked in ([parent, child], [child]):
+        (blocked,) = [each for each in plan(asked, ledger).trials if each.trial.key == child.key]
+        assert blocked.state is State.BLOCKED
+        assert blocked.reason == f"it begins from {checkpoint}, which is gone; remove the folder"
+
+
+def test_a_trial_that_is_not_what_its_folder_says_is_blocked(tmp_path: Path) -> None:
+    """A damaged trial.json is named before anything runs."""
+    ledger = Ledger(tmp_path)
+    attempted(ledger, 0)
+    (ledger.folder(toy.trial(0).key).path / "trial.json").write_text("{")
+    (found,) = plan([toy.trial(0)], ledger).trials
+    assert found.damaged
+    assert "trial.json: damaged" in str(found.reason)
