@@ -82,11 +82,13 @@ void NAME(statistics)(const image *x, long rows, long channels, const float *gam
         long end = begin + BLOCK < rows ? begin + BLOCK : rows;
         for (long c = 0; c < channels; c += LANES) {
             lanes shift = load(x + c), sum[4] = {zero, zero, zero, zero}, square[4] = {zero, zero, zero, zero};
-            for (long row = begin; row < end; row++) {
-                lanes value = load(x + row * channels + c) - shift;
-                sum[row & 3] += value;
-                square[row & 3] += value * value;
-            }
+            for (long row = begin; row < end; row += 4)
+                for (int k = 0; k < 4; k++) { /* four sums at a time, in registers */
+                    if (row + k >= end) break;
+                    lanes value = load(x + (row + k) * channels + c) - shift;
+                    sum[k] += value;
+                    square[k] += value * value;
+                }
             gather(sums + c, (sum[0] + sum[1]) + (sum[2] + sum[3]));
             gather(sums + channels + c, (square[0] + square[1]) + (square[2] + square[3]));
         }
@@ -110,9 +112,11 @@ void NAME(statistics)(const image *x, long rows, long channels, const float *gam
     }
 }
 
-/* y = relu(scale x + offset + plus); plus may be null, and ReLU left out. */
-void NAME(normalise)(const image *x, const image *plus, image *y, long rows, long channels, const float *scale,
-                     const float *offset, int rectify) {
+/* The inner loops, with what is asked of them as constants: the compiler makes one of each, without a branch. */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void normalise_as(const image *x, const image *plus, image *y, long rows, long channels, const float *scale,
+                         const float *offset, const int added, const int rectify) {
     for (long begin = 0; begin < rows; begin += BLOCK) {
         long end = begin + BLOCK < rows ? begin + BLOCK : rows;
         for (long c = 0; c < channels; c += LANES) {
@@ -120,7 +124,7 @@ void NAME(normalise)(const image *x, const image *plus, image *y, long rows, lon
             for (long row = begin; row < end; row++) {
                 long at = row * channels + c;
                 lanes value = load(x + at) * a + b;
-                if (plus) value += load(plus + at);
+                if (added) value += load(plus + at);
                 if (rectify) value = unless(value < 0, value);
                 store(y + at, value);
             }
@@ -128,17 +132,29 @@ void NAME(normalise)(const image *x, const image *plus, image *y, long rows, lon
     }
 }
 
-/* A gradient, or the sum of the two of an image that was used twice, as an image would hold it. */
-static inline lanes gradient(const image *dy, const image *other) {
-    return other ? rounded(load(dy) + load(other)) : load(dy);
+/* y = relu(scale x + offset + plus); plus may be null, and ReLU left out. */
+void NAME(normalise)(const image *x, const image *plus, image *y, long rows, long channels, const float *scale,
+                     const float *offset, int rectify) {
+    if (plus && rectify) normalise_as(x, plus, y, rows, channels, scale, offset, 1, 1);
+    else if (plus) normalise_as(x, plus, y, rows, channels, scale, offset, 1, 0);
+    else if (rectify) normalise_as(x, plus, y, rows, channels, scale, offset, 0, 1);
+    else normalise_as(x, plus, y, rows, channels, scale, offset, 0, 0);
 }
 
-/* From dy, the gradient of y (and another, where y was used twice): dx, the gradient of plus where there is one, and those of gamma and beta.
+/* What follows the normalisation: nothing, ReLU, or the sum with the shortcut and ReLU. */
+enum { NOTHING, RECTIFIED, ADDED };
 
-The mask of ReLU is read off y where plus took part in it, and recomputed from x where not. */
-void NAME(backward)(const image *dy, const image *other, const image *x, const image *y, image *dx, image *dplus, long rows, long channels,
-                    const float *mean, const float *inverse, const float *scale, const float *offset, int rectify,
-                    float *dgamma, float *dbeta) {
+/* The gradient before ReLU; that of an image that was used twice is the sum of two, as an image would hold it. */
+INLINE lanes before_relu(const image *dy, const image *other, const image *y, lanes value, lanes a, lanes b,
+                         const int follows, const int twice) {
+    lanes g = twice ? rounded(load(dy) + load(other)) : load(dy);
+    if (follows == ADDED) return unless(load(y) <= 0, g);
+    return follows == RECTIFIED ? unless(value * a + b <= 0, g) : g;
+}
+
+INLINE void backward_as(const image *dy, const image *other, const image *x, const image *y, image *dx, image *dplus,
+                        long rows, long channels, const float *mean, const float *inverse, const float *scale,
+                        const float *offset, float *dgamma, float *dbeta, const int follows, const int twice) {
     static const lanes zero;
     double sums[2 * MOST];
     float factor[2 * MOST];
@@ -148,14 +164,16 @@ void NAME(backward)(const image *dy, const image *other, const image *x, const i
         for (long c = 0; c < channels; c += LANES) {
             lanes m = load_float(mean + c), a = load_float(scale + c), b = load_float(offset + c);
             lanes sum[4] = {zero, zero, zero, zero}, product[4] = {zero, zero, zero, zero};
-            for (long row = begin; row < end; row++) {
-                long at = row * channels + c;
-                lanes g = gradient(dy + at, other ? other + at : 0), value = load(x + at);
-                if (rectify) g = unless((y ? load(y + at) : value * a + b) <= 0, g);
-                if (dplus) store(dplus + at, g);
-                sum[row & 3] += g;
-                product[row & 3] += g * (value - m);
-            }
+            for (long row = begin; row < end; row += 4)
+                for (int k = 0; k < 4; k++) {
+                    if (row + k >= end) break;
+                    long at = (row + k) * channels + c;
+                    lanes value = load(x + at);
+                    lanes g = before_relu(dy + at, other + at, y + at, value, a, b, follows, twice);
+                    if (follows == ADDED) store(dplus + at, g);
+                    sum[k] += g;
+                    product[k] += g * (value - m);
+                }
             gather(sums + c, (sum[0] + sum[1]) + (sum[2] + sum[3]));
             gather(sums + channels + c, (product[0] + product[1]) + (product[2] + product[3]));
         }
@@ -175,17 +193,31 @@ void NAME(backward)(const image *dy, const image *other, const image *x, const i
             lanes slope = load_float(factor + c), constant = load_float(factor + channels + c);
             for (long row = begin; row < end; row++) {
                 long at = row * channels + c;
-                lanes value = load(x + at), g;
-                if (dplus) {
-                    g = load(dplus + at);
-                } else {
-                    g = gradient(dy + at, other ? other + at : 0);
-                    if (rectify) g = unless((y ? load(y + at) : value * a + b) <= 0, g);
-                }
+                lanes value = load(x + at);
+                lanes g = follows == ADDED ? load(dplus + at)
+                                           : before_relu(dy + at, other + at, y + at, value, a, b, follows, twice);
                 store(dx + at, g * a + (value * slope + constant));
             }
         }
     }
+}
+
+/* From dy, the gradient of y, and another where y was used twice: dx, and the gradients of gamma and beta.
+
+Where plus took part, y and dplus are given: the mask of ReLU is read off y, and dplus is the gradient of plus. Else the
+mask is computed from x. */
+void NAME(backward)(const image *dy, const image *other, const image *x, const image *y, image *dx, image *dplus,
+                    long rows, long channels, const float *mean, const float *inverse, const float *scale,
+                    const float *offset, int rectify, float *dgamma, float *dbeta) {
+#define AS(follows, twice)                                                                                            \
+    backward_as(dy, other, x, y, dx, dplus, rows, channels, mean, inverse, scale, offset, dgamma, dbeta, follows, twice)
+    if (y && other) AS(ADDED, 1);
+    else if (y) AS(ADDED, 0);
+    else if (rectify && other) AS(RECTIFIED, 1);
+    else if (rectify) AS(RECTIFIED, 0);
+    else if (other) AS(NOTHING, 1);
+    else AS(NOTHING, 0);
+#undef AS
 }
 
 /* to = one + other: the gradients of an image that was used twice. */
