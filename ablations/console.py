@@ -14,7 +14,7 @@ from orchestrator.studies import RecordedStudy
 from orchestrator.trial import State
 from orchestrator.watch import spoken
 
-MOST_NARROW = 24
+MOST_NARROW = 16
 """Characters of a name on one line, however narrow the terminal."""
 COLOURS = {
     "done": "green",
@@ -35,11 +35,10 @@ def _table(title: str, *columns: str) -> Table:
     """A table in which names fold where a terminal is narrow, and numbers, which `|` marks, are never cut."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for column in columns:
-        number = column.endswith("|")
-        table.add_column(
-            column.rstrip("|"), justify="right" if number else "left", no_wrap=number, overflow="fold",
-            min_width=MOST_NARROW if column is columns[0] and not number else None,
-        )  # fmt: skip
+        if column.endswith("|"):
+            table.add_column(column[:-1].replace(" ", "\n"), justify="right", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold", min_width=MOST_NARROW if column is columns[0] else None)
     return table
 
 

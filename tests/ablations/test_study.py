@@ -388,7 +388,7 @@ def test_a_wrong_number_of_seeds_names_its_option(seeds: int) -> None:
 
 UNKNOWN = [
     ("cifar-depth", "did you mean 'cifar10-depth'?"),
-    ("zzz", "these ship: cifar10-construction, cifar10-depth, cifar10-jpeg-depth"),
+    ("zzz", "these ship: cifar10-construction, cifar10-depth, cifar10-jpeg-20"),
     ("", "no study '' ships"),
     ("x" * 5000, "no study 'xxx"),
     ("a\0b", "a\\x00b"),
