@@ -14,7 +14,7 @@ from orchestrator.studies import RecordedStudy
 from orchestrator.trial import State
 from orchestrator.watch import spoken
 
-MOST_NARROW = 16
+MOST_NARROW = 24
 """Characters of a name on one line, however narrow the terminal."""
 COLOURS = {
     "done": "green",
@@ -129,7 +129,7 @@ def _print_blocked(reasons: Iterable[str | None], console: Console) -> None:
 
 def _outcomes(runs: Sequence[Run], alive: set[str]) -> str:
     words = [standing(run, alive) for run in runs]
-    return ", ".join(f"{words.count(word)} {coloured(word)}" for word in dict.fromkeys(words))
+    return "\n".join(f"{words.count(word)} {coloured(word)}" for word in dict.fromkeys(words))
 
 
 def standing(run: Run, alive: set[str]) -> str:
