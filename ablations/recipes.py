@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -140,6 +140,7 @@ class Recipe:
             yield "schedule plateau watches the validation error, and held_out is 0; give held_out too, as 5000"
 
 
+@lru_cache(maxsize=1024)  # a study asks once for each trial, and has few recipes
 def effective(recipe: Recipe, depth: int) -> Recipe:
     """The same training of a network of this depth, each value that changes nothing in it at its default.
 
