@@ -167,7 +167,7 @@ def run(
     standing = drive(
         recorded(loaded),
         trials,
-        setting(results, on, commit_seconds, per_gpu=per_gpu),
+        setting(results, on, commit_seconds),
         slots=slots or _slots(on, per_gpu),
         tracking=_tracking(tracking, results) if track else None,
         console=console,

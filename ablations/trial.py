@@ -37,7 +37,7 @@ from ablations.train import Training
 from orchestrator.ledger import Ledger, LedgerError
 from orchestrator.studies import RecordedStudy, StudyInUse, read_study, sole_run, write_study
 from orchestrator.trial import Progress, Resources, Trial
-from orchestrator.worker import execute
+from orchestrator.worker import Cause, execute
 
 DONE, FAILED, WRONG_INPUT, UNREACHABLE, DAMAGED, INTERRUPTED = 0, 1, 2, 4, 5, 130
 """Exit codes, as those of `ablate run`."""
@@ -51,6 +51,7 @@ def run(
     device: str = "cpu",
     threads: int = 1,
     share: float = 1.0,
+    replicas: int = 1,
 ) -> None:
     """Train until the recipe's last iteration, from the last commit if there is one.
 
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         device = _device(given.device)
         export = _export(given.study, given.overrides)
-        trial = replace(_asked(export, given.arm, given.seed), resources=Resources(gpus=float(device == "cuda")))
+        trial = replace(_asked(export, given.arm, given.seed), resources=Resources(gpus=1 / given.per_gpu if device == "cuda" else 0.0))
         _make_ready(trial, export, given, device)
         _remember(results, export.study)
     except _Refused as refused:
@@ -153,12 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DataError as error:
         return _refuse(str(error), UNREACHABLE)
     try:
-        reason = execute(trial, setting(results, device, given.commit_seconds, per_gpu=given.per_gpu))
+        ending = execute(trial, setting(results, device, given.commit_seconds))
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was committed is kept, and the same command goes on from there\n")
         return INTERRUPTED
-    if reason is not None:
-        sys.stderr.write(f"failed: {trial.name}: {reason}\n")
+    if ending.cause is not Cause.DONE:
+        sys.stderr.write(f"failed: {trial.name}: {ending.reason}\n")
         return FAILED
     sys.stdout.write(f"done: {trial.name}, {Ledger(results).folder(trial.key).path}\n")
     return DONE

@@ -9,6 +9,7 @@ A trial owns one folder, `trials/<key>/`, and writes nowhere else:
     probes.jsonl          what probes saw inside the network, the same bytes for the same trial
     checkpoint-*.pt       the checkpoints of the last two commits
     attempts/0001.json    one file per attempt: where, when, with what, and how it ended
+    stop                  the run whose attempt is asked to commit and stop
 
 A commit makes curves and checkpoint valid together: append and fsync the curves, write and fsync the checkpoint, then
 rename `commit.json` into place. What was not committed did not happen: the next attempt cuts it off.
@@ -38,10 +39,16 @@ NOTHING = (0, hashlib.sha256().hexdigest())
 CHECKPOINT = re.compile(r"checkpoint-\d{8,}-\d{4,}\.pt")
 OUTCOMES = ("finished", "diverged")
 """Of a trial that has its result."""
+STOP_SECONDS = 1.0
+"""Between two looks of an attempt for a word to stop."""
 
 
 class LedgerError(Exception):
     """A damaged or newer record. One line: what, where, what to do."""
+
+
+class Stopped(Exception):
+    """The attempt was asked to stop, and has committed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,13 +180,24 @@ class Ledger:
         return sorted(path.name for path in (self.root / "trials").glob("*") if (path / "trial.json").exists())
 
     def attempt(
-        self, trial: Trial, *, provenance: Mapping[str, Any], commit_seconds: float, wait: bool = True
+        self,
+        trial: Trial,
+        *,
+        provenance: Mapping[str, Any],
+        commit_seconds: float,
+        wait: bool = True,
+        run: str = "",
     ) -> "Attempt":
         """Begin an attempt at the trial; it alone may write the folder until it ends.
 
-        With `wait`, another living attempt is waited for; without, it raises BlockingIOError.
+        With `wait`, another living attempt is waited for; without, it raises BlockingIOError. `run` is the run of a
+        study that may ask it to stop.
         """
-        return Attempt(self.root / "trials" / trial.key, trial, provenance, commit_seconds, wait)
+        return Attempt(self.root / "trials" / trial.key, trial, provenance, commit_seconds, wait, run)
+
+    def ask_to_stop(self, key: str, run: str) -> None:
+        """Ask the attempt at this trial that is part of the run to commit and stop; it looks every second."""
+        write_text(self.folder(key).path / "stop", run)
 
 
 class Attempt:
@@ -189,9 +207,10 @@ class Attempt:
     """
 
     def __init__(
-        self, path: Path, trial: Trial, provenance: Mapping[str, Any], commit_seconds: float, wait: bool
+        self, path: Path, trial: Trial, provenance: Mapping[str, Any], commit_seconds: float, wait: bool, run: str
     ) -> None:
-        self.folder, self._commit_seconds = TrialFolder(path), commit_seconds
+        self.folder, self._commit_seconds, self._run = TrialFolder(path), commit_seconds, run
+        self._stop_looked, self._stop = 0.0, False
         self._after = trial.after
         (path / "attempts").mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
@@ -242,10 +261,13 @@ class Attempt:
         self._pending["probes.jsonl"] += _line(plain(record))
 
     def due(self) -> bool:
-        return time.monotonic() - self._last_commit >= self._commit_seconds
+        return time.monotonic() - self._last_commit >= self._commit_seconds or self._asked_to_stop()
 
     def commit(self, iteration: int, checkpoint: bytes) -> None:
+        """As the protocol says. Raises Stopped, after the commit, if the attempt was asked to stop."""
         self._commit(iteration, checkpoint, None)
+        if self._asked_to_stop():
+            raise Stopped(f"asked to stop, at iteration {iteration}")
 
     def finish(self, iteration: int, checkpoint: bytes, result: Mapping[str, Any]) -> None:
         self._commit(iteration, checkpoint, result)
@@ -259,11 +281,17 @@ class Attempt:
         ended: dict[str, Any] = {"ended": _now(), "cause": "ended"}
         if error is not None:
             whole = "".join(traceback.format_exception(kind, error, trace))
-            cause = "error" if isinstance(error, Exception) else "interrupted"  # Ctrl-C is no error of the trial
-            ended |= {"cause": cause, "reason": last_line(error), "traceback": whole[-20_000:]}
+            ended |= {"cause": _cause(error), "reason": last_line(error), "traceback": whole[-20_000:]}
         with self._held, suppress(OSError):  # a full disk must not hide the error that it caused
             if self._record:
                 write_json(self._record_path, self._record | ended)
+
+    def _asked_to_stop(self) -> bool:
+        if not self._stop and self._run and time.monotonic() - self._stop_looked >= STOP_SECONDS:
+            self._stop_looked = time.monotonic()
+            with suppress(OSError, ValueError):
+                self._stop = (self.folder.path / "stop").read_text(encoding="utf-8") == self._run
+        return self._stop
 
     def _adopt(self) -> None:
         """Find the newest commit whose files are all valid. A result needs its curves, and no checkpoint any more.
@@ -368,6 +396,13 @@ def _commit(data: Mapping[str, Any]) -> Commit:
     return commit
 
 
+def _cause(error: BaseException) -> str:
+    """In an attempt's record. Ctrl-C is no error of the trial, nor is a word to stop."""
+    if isinstance(error, Stopped):
+        return "stopped"
+    return "error" if isinstance(error, Exception) else "interrupted"
+
+
 def last_line(error: BaseException) -> str:
     """What a traceback ends with, on one line and of readable length."""
     return " ".join(traceback.format_exception_only(error)[-1].split())[:1000]
@@ -416,7 +451,12 @@ def _write_durably(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Replace a JSON file in one atomic, durable step."""
-    _write_durably(path, json.dumps(data, indent=1, allow_nan=False).encode())
+    write_text(path, json.dumps(data, indent=1, allow_nan=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file in one atomic, durable step."""
+    _write_durably(path, text.encode())
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

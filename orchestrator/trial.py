@@ -8,10 +8,18 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one attempt occupies while it runs: logical CPU cores and GPUs."""
+    """What one attempt occupies while it runs, all of it on one node: logical CPU cores and GPUs."""
 
     cpus: float = 1
     gpus: float = 0
+    """Whole GPUs, or the 1/k of one that the trial shares with others."""
+    replicas: int = 1
+    """Copies of the network that train on a share of each batch, on a GPU or a core each."""
+
+    @property
+    def share(self) -> float:
+        """The part of a GPU's memory that is this trial's; 1 where it has whole GPUs, or none."""
+        return min(1.0, self.gpus) or 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,36 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.ledger import Ledger, last_line
+from orchestrator.ledger import Ledger, Stopped, last_line
 from orchestrator.provenance import provenance
 from orchestrator.trial import Trial
+
+
+class Cause(StrEnum):
+    """Why an attempt ended; what becomes of its trial depends on it (DESIGN.md, contract 8)."""
+
+    DONE = "done"
+    ERROR = "error"
+    """Its code raised an exception."""
+    MEMORY = "memory"
+    """Its share of the device's memory was too small."""
+    STOPPED = "stopped"
+    """The driver asked for it; it committed first."""
+    DIED = "died"
+    """Its process died, and its node lives."""
+    NODE_LOST = "node lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How an attempt ended. `reason` is the last line of an error's traceback; the attempt's record has the whole."""
+
+    cause: Cause
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,26 +41,38 @@ class Setting:
 
     results: str
     entry: str
-    """`module:function` of `run(params, progress, **site)`."""
+    """`module:function` of `run(params, progress, *, share, replicas, **site)`."""
     site: Mapping[str, Any]
     """Passed to the entry beside the parameters: where the data are, which device."""
     commit_seconds: float = 30.0
+    run: str = ""
+    """Of which run of the study the attempt is a part: it is stopped by this one's word alone."""
 
 
-def execute(trial: Trial, setting: Setting) -> str | None:
-    """Attempt the trial until it is done, from its last commit if there is one.
-
-    Returns None, or for an error in the trial's code its last line; the attempt has the whole traceback.
-    """
+def execute(trial: Trial, setting: Setting) -> Ending:
+    """Attempt the trial until it is done, from its last commit if there is one. Whatever the trial raises is its
+    ending, never the worker's."""
     ledger = Ledger(Path(setting.results))
-    about = {**provenance(), "site": dict(setting.site)}
+    site = {**setting.site, "share": trial.resources.share, "replicas": trial.resources.replicas}
+    about = {**provenance(), "site": site}
     try:
-        with ledger.attempt(trial, provenance=about, commit_seconds=setting.commit_seconds) as attempt:
+        with ledger.attempt(
+            trial, provenance=about, commit_seconds=setting.commit_seconds, run=setting.run
+        ) as attempt:
             if not attempt.done:
-                _entry(setting.entry)(trial.params, attempt, **setting.site)
+                _entry(setting.entry)(trial.params, attempt, **site)
+    except Stopped:
+        return Ending(cause=Cause.STOPPED)
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its outcome, never the worker's end
-        return last_line(error)
-    return None
+        cause = Cause.MEMORY if _out_of_memory(error) else Cause.ERROR
+        return Ending(cause=cause, reason=last_line(error))
+    return Ending(cause=Cause.DONE)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether the device had no memory left: PyTorch's own exception, or what cuBLAS and cuDNN say then."""
+    said = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or "CUBLAS_STATUS_ALLOC_FAILED" in said
 
 
 def _entry(name: str) -> Callable[..., None]:
