@@ -20,6 +20,8 @@ class Cause(StrEnum):
     """Its code raised an exception."""
     MEMORY = "memory"
     """Its share of the device's memory was too small."""
+    STORAGE = "storage"
+    """The results directory could not be read or written: full, or away."""
     STOPPED = "stopped"
     """The driver asked for it; it committed first."""
     DIED = "died"
@@ -56,9 +58,7 @@ def execute(trial: Trial, setting: Setting) -> Ending:
     site = {**setting.site, "share": trial.resources.share, "replicas": trial.resources.replicas}
     about = {**provenance(), "site": site}
     try:
-        with ledger.attempt(
-            trial, provenance=about, commit_seconds=setting.commit_seconds, run=setting.run
-        ) as attempt:
+        with ledger.attempt(trial, provenance=about, commit_seconds=setting.commit_seconds, run=setting.run) as attempt:
             if not attempt.done:
                 _entry(setting.entry)(trial.params, attempt, **site)
     except Stopped:

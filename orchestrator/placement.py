@@ -1,0 +1,75 @@
+"""Where a trial fits: the nodes of a cluster, and what is free on each, GPU by GPU. Knows no Ray.
+
+A run chooses the node of each trial itself and Ray is told, so that what is simulated is what happens.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.trial import Resources
+
+ROUNDING = 1e-6
+"""Shares of a GPU are 1/k, which do not add up to 1 exactly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One machine of the cluster, with everything that it has."""
+
+    id: str
+    host: str
+    cpus: float
+    gpus: int = 0
+    gpu: str = ""
+    """What Ray calls its GPUs, as `H100`; empty where it has none or does not say."""
+
+    def holds(self, resources: Resources) -> bool:
+        """Whether a trial would fit if nothing else ran here."""
+        return Room(self).fits(resources)
+
+
+class Room:
+    """What is free on a node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.cpus = float(node.cpus)
+        self.devices = [1.0] * int(node.gpus)
+        """Free share of each GPU."""
+
+    def fits(self, resources: Resources) -> bool:
+        return self.cpus + ROUNDING >= resources.cpus and self._choose(resources.gpus) is not None
+
+    def take(self, resources: Resources) -> Sequence[int]:
+        """Occupy; returns the GPUs, which `give` wants back. The trial must fit."""
+        chosen = self._choose(resources.gpus)
+        assert chosen is not None, f"{resources} does not fit {self.node.host}"
+        self.cpus -= resources.cpus
+        for device in chosen:
+            self.devices[device] -= min(1.0, resources.gpus)
+        return chosen
+
+    def give(self, resources: Resources, devices: Iterable[int]) -> None:
+        self.cpus += resources.cpus
+        for device in devices:
+            self.devices[device] += min(1.0, resources.gpus)
+
+    @property
+    def free(self) -> tuple[float, float]:
+        """GPUs and cores that nobody occupies: trials go where this is least, so that gangs find whole nodes."""
+        return sum(self.devices), self.cpus
+
+    def copy(self) -> "Room":
+        other = Room(self.node)
+        other.cpus, other.devices = self.cpus, list(self.devices)
+        return other
+
+    def _choose(self, gpus: float) -> Sequence[int] | None:
+        """The GPUs for a trial: of one that shares, the fullest with room; None if it does not fit."""
+        if gpus <= 0:
+            return ()
+        if gpus < 1:
+            room = [each for each, free in enumerate(self.devices) if free + ROUNDING >= gpus]
+            return [min(room, key=lambda each: self.devices[each])] if room else None
+        whole = [each for each, free in enumerate(self.devices) if free >= 1 - ROUNDING]
+        return whole[: int(gpus)] if len(whole) >= gpus else None

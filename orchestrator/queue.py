@@ -1,0 +1,407 @@
+"""Which trial is next, on which node, and what becomes of one that ended: the decisions of a run.
+
+Neither Ray nor a clock is known here: `schedule` makes these decisions real, `simulate` replays them.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestrator.ledger import Commit, Ledger, LedgerError
+from orchestrator.placement import Node, Room
+from orchestrator.plan import PlannedTrial
+from orchestrator.trial import Resources, Trial
+from orchestrator.worker import Cause, Ending
+
+TRIES_AFTER_ERROR = 2
+"""An error in a trial's code is tried once more, then the trial has failed."""
+DEATHS_WITHOUT_COMMIT = 3
+"""A trial whose process died is resumed without limit as long as it gets on; after so many deaths at one commit it
+has failed, because it would go on dying."""
+DEATHS_IN_A_ROW = 2
+"""On one node; then it is set aside."""
+BUDGET = "the budget"
+"""Who cancels what is not affordable."""
+STORAGE_SECONDS = (5.0, 300.0)
+"""First and longest wait before a trial is tried again whose results directory could not be written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A trial on a node."""
+
+    key: str
+    node: str
+    resources: Resources
+    devices: Sequence[int]
+    """Which of the node's GPUs, as we count them."""
+    started: float
+    expected_end: float
+
+    @property
+    def occupied(self) -> float:
+        """GPUs, or cores where it has none: what is paid for."""
+        return self.resources.gpus or self.resources.cpus
+
+
+@dataclass
+class Standing:
+    """Where a run stands now; the queue writes it, whoever watches reads it."""
+
+    total: int
+    running: dict[str, Running] = field(default_factory=dict)
+    """By ticket."""
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Key -> reason."""
+    cancelled: dict[str, str] = field(default_factory=dict)
+    """Key -> by whom."""
+    unaffordable: list[str] = field(default_factory=list)
+    """Keys of what the budget was too small for."""
+    submitted: int = 0
+    interruptions: dict[str, int] = field(default_factory=dict)
+    """Key -> how often a trial was begun again after a death, a lost node, or a results directory that was away."""
+    set_aside: dict[str, str] = field(default_factory=dict)
+    """Host -> why nothing is put there any more."""
+    spent_seconds: float = 0.0
+    """GPU-seconds (core-seconds of trials without a GPU) of the attempts that have ended."""
+
+
+class Queue:
+    """The open trials of a plan, the nodes they may run on, and what the user asked for beside.
+
+    `budget_seconds` is what this run may spend, in GPU-seconds, or core-seconds of trials that need none; `most` is
+    the number of trials at a time, whatever the nodes could hold.
+    """
+
+    def __init__(
+        self,
+        planned: Sequence[PlannedTrial],
+        ledger: Ledger,
+        nodes: Iterable[Node] = (),
+        *,
+        budget_seconds: float | None = None,
+        most: int | None = None,
+    ) -> None:
+        self.trials = {each.trial.key: each.trial for each in planned}
+        self.standing = Standing(total=len(self.trials))
+        self.stops: dict[str, str] = {}
+        """Key -> why its running attempt is to be stopped."""
+        self._rank = {key: rank for rank, key in enumerate(self.trials)}
+        self._pace = {each.trial.key: _seconds_per_iteration(each) for each in planned}
+        self._left = {each.trial.key: each.expected_seconds for each in planned}
+        self._ledger, self._budget, self._most = ledger, budget_seconds, most
+        self._rooms: dict[str, Room] = {}
+        self._ready: dict[Resources, list[tuple[int, str]]] = {}
+        """By what they occupy, a heap of those that may start."""
+        self._children: dict[str, list[str]] = {}
+        """Parent's key -> those that wait for its end."""
+        self._later: list[tuple[float, int, str]] = []
+        """A heap of those that wait for a moment."""
+        self._errors: Counter[str] = Counter()
+        self._deaths: Counter[tuple[str, int]] = Counter()
+        self._storage: Counter[str] = Counter()
+        self._in_a_row: Counter[str] = Counter()
+        self._died_on: dict[str, str] = {}
+        self.see(nodes)
+        for trial in self.trials.values():
+            if trial.after in self.trials:
+                self._children.setdefault(trial.after, []).append(trial.key)
+            else:
+                self._enqueue(trial.key)
+
+    # The cluster ------------------------------------------------------------------------------------------------------
+
+    def see(self, nodes: Iterable[Node]) -> None:
+        """The nodes that are alive now. What runs on one that is gone will be told as ended."""
+        alive = {node.id: node for node in nodes}
+        self._rooms = {each: self._rooms.get(each) or self._room(node) for each, node in alive.items()}
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Alive, and not set aside; where all are set aside, all."""
+        alive = [room.node for room in self._rooms.values()]
+        return [node for node in alive if node.host not in self.standing.set_aside] or alive
+
+    def _room(self, node: Node) -> Room:
+        room = Room(node)
+        for each in self.standing.running.values():
+            if each.node == node.id:
+                room.take(each.resources)
+        return room
+
+    # What is next -----------------------------------------------------------------------------------------------------
+
+    def next(self, ticket: str, now: float) -> Running | None:
+        """What to start under this ticket, and where; None if nothing may start now.
+
+        The first that is ready goes first. Where it does not fit, the node on which it will fit soonest is kept for it:
+        others may start meanwhile, there only if they are expected to end before.
+        """
+        while self._later and self._later[0][0] <= now:
+            self._enqueue(heapq.heappop(self._later)[2])
+        if not any(self._ready.values()):
+            return None
+        if self._most is not None and len(self.standing.running) >= self._most:
+            return None
+        kept: tuple[Room, float] | None = None
+        for key, resources in self._candidates(now):
+            room = self._fitting(key, resources, now, kept)
+            if room is not None:
+                return self._start(ticket, key, room, now)
+            kept = kept or self._soonest(resources, now)
+        return None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing runs and nothing is left that may."""
+        return not self.standing.running and not self._later and not any(self._ready.values())
+
+    def unplaceable(self) -> list[Trial]:
+        """Trials that wait, and that no node is large enough for."""
+        shapes = [shape for shape, heap in self._ready.items() if heap and not any(n.holds(shape) for n in self.nodes)]
+        return [self.trials[key] for shape in shapes for _, key in self._ready[shape]]
+
+    def _candidates(self, now: float) -> list[tuple[str, Resources]]:
+        """Of each kind of resources the first that is ready and affordable, in order of urgency."""
+        affordable = self._affordable(now)
+        firsts: list[tuple[int, str]] = []
+        for heap in self._ready.values():
+            if heap and affordable(heap[0][1]):
+                firsts.append(heap[0])
+            else:
+                firsts += [each for each in sorted(heap) if affordable(each[1])][:1]
+        if not firsts and not self.standing.running:
+            self._withdraw([key for heap in self._ready.values() for _, key in heap], BUDGET)
+        return [(key, self.trials[key].resources) for _, key in sorted(firsts)]
+
+    def _fitting(self, key: str, resources: Resources, now: float, kept: tuple[Room, float] | None) -> Room | None:
+        """The fullest node with room; not one where the trial has just died, if there is another."""
+        ends = now + self._left[key]
+        found = [
+            self._rooms[node.id]
+            for node in self.nodes
+            if self._rooms[node.id].fits(resources)
+            and not (kept and kept[0].node.id == node.id and ends > kept[1])
+        ]  # fmt: skip
+        if elsewhere := [node for node in self.nodes if node.id != self._died_on.get(key) and node.holds(resources)]:
+            found = [room for room in found if room.node in elsewhere]
+        return min(found, key=lambda room: room.free, default=None)
+
+    def _soonest(self, resources: Resources, now: float) -> tuple[Room, float] | None:
+        """The node on which a trial will fit soonest, and when, if what runs ends as expected."""
+        times = [(room, self._fits_at(room, resources, now)) for room in map(self._of, self.nodes)]
+        found = [(room, at) for room, at in times if at is not None]
+        return min(found, key=lambda each: each[1], default=None)
+
+    def _of(self, node: Node) -> Room:
+        return self._rooms[node.id]
+
+    def _fits_at(self, room: Room, resources: Resources, now: float) -> float | None:
+        if not room.node.holds(resources):
+            return None
+        then = room.copy()
+        here = [each for each in self.standing.running.values() if each.node == room.node.id]
+        at = now
+        for each in sorted(here, key=lambda each: each.expected_end):
+            if then.fits(resources):
+                break
+            then.give(each.resources, each.devices)
+            at = max(now, each.expected_end)
+        return at
+
+    def _start(self, ticket: str, key: str, room: Room, now: float) -> Running:
+        resources = self.trials[key].resources
+        self._remove(key)
+        started = Running(
+            key=key, node=room.node.id, resources=resources, devices=room.take(resources), started=now,
+            expected_end=now + self._left[key],
+        )  # fmt: skip
+        self.standing.running[ticket] = started
+        self.standing.submitted += 1
+        return started
+
+    def _enqueue(self, key: str) -> None:
+        heapq.heappush(self._ready.setdefault(self.trials[key].resources, []), (self._rank[key], key))
+
+    # What ended -------------------------------------------------------------------------------------------------------
+
+    def ended(self, ticket: str, ending: Ending, now: float) -> None:
+        """A ticket's attempt ended. An unknown ticket changes nothing."""
+        was = self.standing.running.pop(ticket, None)
+        if was is None:
+            return
+        if (room := self._rooms.get(was.node)) is not None:
+            room.give(was.resources, was.devices)
+        self.standing.spent_seconds += was.occupied * max(0.0, now - was.started)
+        why_stopped = self.stops.pop(was.key, None)
+        self._judge_node(was, ending)
+        if ending.cause is Cause.DONE:
+            self._done(was.key)
+        elif ending.cause in (Cause.DIED, Cause.NODE_LOST):
+            self._lost(was, ending, why_stopped)
+        elif why_stopped:
+            self._cancelled(was.key, why_stopped)
+        elif ending.cause is Cause.STORAGE:
+            self._storage_away(was.key, now)
+        elif ending.cause is Cause.MEMORY and was.resources.gpus:
+            self._short_of_memory(was.key, ending.reason)
+        elif ending.cause is Cause.STOPPED:
+            self._enqueue(was.key)
+        else:
+            self._erred(was.key, ending.reason)
+
+    def _done(self, key: str) -> None:
+        self.standing.done.append(key)
+        for child in self._children.pop(key, ()):
+            self._enqueue(child)
+
+    def _erred(self, key: str, reason: str | None) -> None:
+        self._errors[key] += 1
+        if self._errors[key] < TRIES_AFTER_ERROR:
+            self._enqueue(key)
+        else:
+            self._failed(key, reason or "it ended without a reason")
+
+    def _short_of_memory(self, key: str, reason: str | None) -> None:
+        """Again with twice the share of a GPU. The batch stays as it is: batch normalisation sees it."""
+        trial = self.trials[key]
+        if trial.resources.gpus >= 1:
+            self._failed(key, f"a whole GPU has too little memory: {reason}")
+            return
+        larger = replace(trial.resources, gpus=min(1.0, 2 * trial.resources.gpus))
+        self.trials[key] = replace(trial, resources=larger)
+        self._again(key)
+
+    def _storage_away(self, key: str, now: float) -> None:
+        """As often as it takes, ever later: what was committed is there once the directory is."""
+        first, longest = STORAGE_SECONDS
+        wait = min(longest, first * 2 ** self._storage[key])
+        self._storage[key] += 1
+        self.standing.interruptions[key] = self.standing.interruptions.get(key, 0) + 1
+        heapq.heappush(self._later, (now + wait, self._rank[key], key))
+
+    def _lost(self, was: Running, ending: Ending, why_stopped: str | None) -> None:
+        """Its process is gone: what the ledger holds decides."""
+        key = was.key
+        try:
+            head = self._ledger.folder(key).head()
+        except LedgerError as error:
+            self._failed(key, str(error))
+            return
+        except OSError:
+            head = None
+        if head is not None and head.result is not None:
+            self._done(key)
+        elif why_stopped:
+            self._cancelled(key, why_stopped)
+        elif ending.cause is Cause.NODE_LOST:
+            self._again(key, head)
+        else:
+            self._died(key, head, was.node, ending.reason)
+
+    def _died(self, key: str, head: Commit | None, node: str, reason: str | None) -> None:
+        at = head.iteration if head else 0
+        self._died_on[key] = node
+        self._deaths[key, at] += 1
+        if self._deaths[key, at] < DEATHS_WITHOUT_COMMIT:
+            self._again(key, head)
+            return
+        last = f": {reason}" if reason else ""
+        self._failed(
+            key, f"its process died {DEATHS_WITHOUT_COMMIT} times after iteration {at} without a new commit{last}"
+        )
+
+    def _again(self, key: str, head: Commit | None = None) -> None:
+        if head is not None:
+            self._left[key] = self._pace[key] * max(0, self.trials[key].iterations - head.iteration)
+        self.standing.interruptions[key] = self.standing.interruptions.get(key, 0) + 1
+        self._enqueue(key)
+
+    def _failed(self, key: str, reason: str) -> None:
+        """The trial has failed, and with it every trial that was to begin from it."""
+        self.standing.failed[key] = reason
+        for child in self._children.pop(key, ()):
+            self._failed(child, f"it begins from {self.trials[key].name}, which failed: {reason}")
+
+    def _judge_node(self, was: Running, ending: Ending) -> None:
+        """A node on which processes die one after the other is set aside, unless it is the last."""
+        if ending.cause is not Cause.DIED:
+            self._in_a_row.pop(was.node, None)
+            return
+        self._in_a_row[was.node] += 1
+        room = self._rooms.get(was.node)
+        if room is None or self._in_a_row[was.node] < DEATHS_IN_A_ROW:
+            return
+        if any(node.host != room.node.host and node.holds(was.resources) for node in self.nodes):
+            self.standing.set_aside[room.node.host] = (
+                f"{DEATHS_IN_A_ROW} trials in a row died there, {self.trials[was.key].name} the last"
+            )
+
+    # What the user asks for -------------------------------------------------------------------------------------------
+
+    def cancel(self, keys: Iterable[str], by: str) -> None:
+        """Drop what waits, and have what runs commit and stop; with a trial all that begin from it."""
+        asked = set(keys)
+        for heap in self._ready.values():
+            self._withdraw([key for _, key in heap if key in asked], by)
+        self._withdraw([key for _, _, key in self._later if key in asked], by)
+        for key in [child for children in self._children.values() for child in children if child in asked]:
+            self._cancelled(key, by)
+        for each in self.standing.running.values():
+            if each.key in asked:
+                self.stops[each.key] = by
+
+    def _withdraw(self, keys: Iterable[str], by: str) -> None:
+        for key in list(keys):
+            self._remove(key)
+            self._cancelled(key, by)
+
+    def _remove(self, key: str) -> None:
+        """Take a trial that is not running out of whatever it waits in."""
+        heap = self._ready.get(self.trials[key].resources, [])
+        if heap and heap[0][1] == key:
+            heapq.heappop(heap)
+        elif (entry := (self._rank[key], key)) in heap:
+            heap.remove(entry)
+            heapq.heapify(heap)
+        else:
+            self._later = [each for each in self._later if each[2] != key]
+            heapq.heapify(self._later)
+
+    def _cancelled(self, key: str, by: str) -> None:
+        if by == BUDGET:
+            self.standing.unaffordable.append(key)
+        else:
+            self.standing.cancelled[key] = by
+        for children in self._children.values():
+            if key in children:
+                children.remove(key)
+        for child in self._children.pop(key, ()):
+            self._cancelled(child, by if by == BUDGET else f"{by}, with {self.trials[key].name} from which it begins")
+
+    def keep_budget(self, now: float) -> None:
+        """Have everything that runs commit and stop, once the budget is spent."""
+        if self._budget is None:
+            return
+        running = self.standing.running.values()
+        if self.standing.spent_seconds + sum(each.occupied * (now - each.started) for each in running) >= self._budget:
+            self.stops |= {each.key: BUDGET for each in running if each.key not in self.stops}
+
+    def _affordable(self, now: float) -> Callable[[str], bool]:
+        """Whether a trial's expected cost is left of the budget, beside what is spent and what runs will spend."""
+        if self._budget is None:
+            return lambda _: True
+        running = self.standing.running.values()
+        promised = sum(each.occupied * (max(now, each.expected_end) - each.started) for each in running)
+        left = self._budget - self.standing.spent_seconds - promised
+        return lambda key: self._left[key] * _occupied(self.trials[key].resources) <= left
+
+
+def _seconds_per_iteration(each: PlannedTrial) -> float:
+    return each.expected_seconds / max(1, each.trial.iterations - each.iteration)
+
+
+def _occupied(resources: Resources) -> float:
+    return resources.gpus or resources.cpus
