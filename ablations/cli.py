@@ -238,9 +238,8 @@ def report(
     page = render(record, runs, about={"command": f"ablate report {study}", "version": _version()})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
-    where = f" --results {results}" if results != RESULTS else ""
     typer.echo(f"page: {path.resolve()}")
-    typer.echo(f"MLflow: {_program()} ui{where}" + (f" --tracking {tracking}" if tracking else ""))
+    typer.echo(f"MLflow: {_where(tracking, results)}")
 
 
 @app.command()
@@ -312,20 +311,43 @@ def export(
 def ui(
     results: ResultsOption = RESULTS,
     tracking: TrackingOption = None,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option("--artifacts", help="Folder of the files that clients send; by default in the results."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Where it listens; by default for this machine alone.")] = (
+        "127.0.0.1"
+    ),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    allowed_hosts: Annotated[
+        str, typer.Option("--allowed-hosts", metavar="NAME,...", help="Names by which others may call it.")
+    ] = "",
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
+    auth: Annotated[
+        Path | None, typer.Option("--auth", metavar="FILE.ini", help="Ask for a password, as this file says.")
+    ] = None,
 ) -> None:
-    """Open MLflow's own pages on this machine, for this machine alone."""
-    from orchestrator.tracking import database
+    """Serve MLflow's own pages, on this machine for this machine alone, or for a team."""
+    from orchestrator.server import PackageMissing, Server, ServerError
 
-    uri = _tracking(tracking, results)
-    stored = database(uri)
-    if stored is not None and not stored.exists():
-        raise StudyError(f"{results}/mlflow.db: there is none yet; run a study, or `ablate publish` one")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", f"localhost:{port},127.0.0.1:{port}"]
-    os.environ.update({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"})
-    typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
-    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, arguments as a list
+    try:
+        server = Server(
+            uri=_tracking(tracking, results),
+            artifacts=artifacts or results / "mlartifacts",
+            host=host,
+            port=port,
+            names=[name.strip().lower() for name in allowed_hosts.split(",") if name.strip()],
+            workers=workers,
+            auth=auth,
+        )
+    except PackageMissing as error:
+        _fail(str(error), UNREACHABLE)
+    except ServerError as error:
+        raise StudyError(str(error)) from None
+    os.environ.update(server.environment)
+    typer.echo(f"MLflow on {server.address} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    os.execv(sys.executable, server.command)  # noqa: S606 - our own interpreter, arguments as a list
 
 
 @app.command()
@@ -532,6 +554,16 @@ def _tracking(asked: str | None, results: Path) -> str:
     from orchestrator.tracking import default_uri
 
     return asked or default_uri(results)
+
+
+def _where(tracking: str | None, results: Path) -> str:
+    """Where the runs can be seen: a server's address, or the command that starts one. No password is printed."""
+    from orchestrator.tracking import without_password
+
+    if tracking and tracking.startswith(("http://", "https://")):
+        return without_password(tracking)
+    where = f" --results {results}" if results != RESULTS else ""
+    return f"{_program()} ui{where}" + (f" --tracking {without_password(tracking)}" if tracking else "")
 
 
 def _program() -> str:

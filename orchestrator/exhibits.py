@@ -1,7 +1,6 @@
 """What is shown of a trial beside the ledger: its standing, parameters, tags and points, as plain data."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -28,14 +27,11 @@ class Exhibit:
         folder: TrialFolder,
         thinning: Thinning | None = None,
     ) -> None:
-        """With what was seen of its curves when they were last shown, they are read from there on."""
+        """With what was seen of its curves when they were last shown."""
         self.study, self.arm, self.seed, self.key, self.folder = study, arm, seed, key, folder
         self.thinning = thinning or Thinning(arm.recipe["iterations"])
+        """Of the points that MLflow has."""
         self.name = f"{arm.name}.s{seed}"
-
-    def forget(self) -> None:
-        """What was seen of the curves before: they are to be shown from the beginning."""
-        self.thinning = Thinning(self.arm.recipe["iterations"])
 
     @cached_property
     def standing(self) -> dict[str, Any]:
@@ -66,12 +62,13 @@ class Exhibit:
         """Time of the last commit, or of the failure if there is none."""
         return int(self._head.time * 1000) if self._head else _milliseconds(self._last.get("ended"))
 
-    def points(self, after: int, *, ended: bool = False) -> Iterator[Point]:
+    def points(self, after: int, thinning: Thinning, *, ended: bool = False) -> Iterator[Point]:
         """The committed points after an iteration that are to be shown, one at a time; all of them from -1 on.
 
-        At the end of a trial the last point of each metric too, unless it `ended` for MLflow before.
+        The thinning is fed with what it has not seen. At the end of a trial the last point of each metric is shown too,
+        unless it `ended` for MLflow before.
         """
-        head, thinning = self._head, deepcopy(self.thinning)
+        head = self._head
         if head is None:
             return
         for point in self._recorded(head, thinning.upto):
@@ -80,7 +77,6 @@ class Exhibit:
         if head.result is not None and not ended:
             yield from thinning.tail()
         thinning.upto = max(thinning.upto, head.iteration)
-        self.thinning = thinning  # only now: whoever gives up in between begins again
 
     def _recorded(self, head: Commit, after: int) -> Iterator[Point]:
         """Every committed point, in order, from a record at or before an iteration on.

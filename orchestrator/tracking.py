@@ -17,6 +17,7 @@ import select
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,11 @@ def database(uri: str) -> Path | None:
     """The file of a SQLite address; None for any other."""
     found = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
     return Path(unquote(found[1])) if found and found[1] != ":memory:" else None
+
+
+def with_driver(uri: str) -> str:
+    """An address of PostgreSQL names the package that we install: without it SQLAlchemy 2.1 looks for another one."""
+    return re.sub(r"^postgresql://", "postgresql+psycopg2://", uri)
 
 
 def publish(ledger: Ledger, study: RecordedStudy, uri: str) -> int:
@@ -195,7 +201,7 @@ class _View:
         doubted: set[str],
     ) -> None:
         """With the mark of every trial that was shown before, by its key."""
-        self._artifacts = (results / "mlartifacts").resolve().as_uri() if database(uri) else None
+        self._uri, self._folder = uri, results / "mlartifacts"
         self._doubted = doubted
         self._client = _client(uri)
         self._experiments = {name: self._experiment(name) for name in {_experiment(each) for each in study.arms}}
@@ -215,10 +221,10 @@ class _View:
 
     def show(self, exhibit: Exhibit, mark: Mark | None) -> str:
         """Send what the mark does not vouch for, to the trial's run; returns the run's id."""
-        if mark is None:
-            exhibit.forget()
-        run_id = mark.run_id if mark else self._run(exhibit)
-        self._send(run_id, exhibit.points(mark.sent, ended=mark.ended) if mark else exhibit.points(-1))
+        run_id, after, ended = (mark.run_id, mark.sent, mark.ended) if mark else (self._run(exhibit), -1, False)
+        thinning = deepcopy(exhibit.thinning) if mark else Thinning(exhibit.arm.recipe["iterations"])
+        self._send(run_id, exhibit.points(after, thinning, ended=ended))
+        exhibit.thinning = thinning  # only now: what did not arrive is read again
         self._label(run_id, exhibit)
         self._iterations[run_id] = exhibit.iteration
         return run_id
@@ -256,7 +262,7 @@ class _View:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             try:
-                return self._client.create_experiment(name, self._artifacts)
+                return self._client.create_experiment(name, self._artifacts(name))
             except Exception:
                 found = self._client.get_experiment_by_name(name)  # another publisher's, or ours with its reply lost
                 if found is None:
@@ -264,6 +270,12 @@ class _View:
         if found.lifecycle_stage != "active":
             self._client.restore_experiment(found.experiment_id)
         return found.experiment_id
+
+    def _artifacts(self, name: str) -> str | None:
+        """Where an experiment's files lie: beside SQLite, or where the server of the database keeps them."""
+        if re.match(r"https?://", self._uri):
+            return None
+        return self._folder.resolve().as_uri() if database(self._uri) else f"mlflow-artifacts:/{name}"
 
     def _run(self, exhibit: Exhibit) -> str:
         """The trial's run, found or made, with every parameter: whoever made it may not have come to them."""
@@ -335,6 +347,7 @@ def _client(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # or it would ask for a run twice, where the reply was lost
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_SECONDS)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every run that ends
     from mlflow.tracking import MlflowClient
 
     for name in ("mlflow", "alembic"):
@@ -346,7 +359,7 @@ def _client(uri: str) -> "MlflowClient":
         _tracking_store_registry._get_store_with_resolved_uri.cache_clear()
         if engine := getattr(SqlAlchemyStore, "_engine_map", {}).pop(uri, None):
             engine.dispose()
-    return MlflowClient(tracking_uri=uri)
+    return MlflowClient(tracking_uri=with_driver(uri))
 
 
 def _experiment(arm: RecordedArm) -> str:
