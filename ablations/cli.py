@@ -345,7 +345,7 @@ def ui(
     ] = None,
 ) -> None:
     """Serve MLflow's own pages, on this machine for this machine alone, or for a team."""
-    from orchestrator.server import PackageMissing, Server, ServerError
+    from orchestrator.server import Server, ServerError, Unavailable
 
     try:
         server = Server(
@@ -357,7 +357,8 @@ def ui(
             workers=workers,
             auth=auth,
         )
-    except PackageMissing as error:
+        server.probe()
+    except Unavailable as error:
         _fail(str(error), UNREACHABLE)
     except ServerError as error:
         raise StudyError(str(error)) from None

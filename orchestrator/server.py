@@ -26,8 +26,8 @@ class ServerError(Exception):
     """A server that is not to be started. One line: what was given, what is allowed, what to do."""
 
 
-class PackageMissing(ServerError):
-    """A package that comes with the extra `server` is not installed."""
+class Unavailable(ServerError):
+    """What the server needs cannot be had: a package of the extra `server`, or the database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Server:
                 f"--tracking {without_password(self.uri)}: is sqlite:///FILE or postgresql://USER@HOST/DATABASE"
             )
         if stored is None and importlib.util.find_spec("psycopg2") is None:
-            raise PackageMissing("PostgreSQL needs psycopg2, which is not installed: pip install 'ablate[server]'")
+            raise Unavailable("PostgreSQL needs psycopg2, which is not installed: pip install 'ablate[server]'")
 
     def _refuse_names(self) -> None:
         for name in self.names:
@@ -77,6 +77,18 @@ class Server:
                 f"--host {self.host}: others can reach it there, so say by which names they call it, as --allowed-hosts"
                 " tracking.example.org; and --auth FILE.ini asks them for a password"
             )
+
+    def probe(self) -> None:
+        """Raises Unavailable if the database does not let us in within seconds; MLflow would try for minutes."""
+        if database(self.uri) is not None:
+            return
+        import psycopg2
+
+        try:
+            psycopg2.connect(re.sub(r"^postgresql\+psycopg2", "postgresql", self.uri), connect_timeout=5).close()
+        except psycopg2.Error as error:
+            reason = without_password(" ".join(str(error).split()))
+            raise Unavailable(f"--tracking {without_password(self.uri)}: {reason}") from None
 
     @property
     def address(self) -> str:
@@ -122,7 +134,7 @@ def _loopback(host: str) -> bool:
 def _refuse_auth(path: Path) -> None:
     """What MLflow would say with a traceback, or not at all."""
     if importlib.util.find_spec("flask_wtf") is None:
-        raise PackageMissing("--auth needs Flask-WTF, which is not installed: pip install 'ablate[server]'")
+        raise Unavailable("--auth needs Flask-WTF, which is not installed: pip install 'ablate[server]'")
     config = configparser.ConfigParser(interpolation=None)
     try:
         read = config.read(path, encoding="utf-8")

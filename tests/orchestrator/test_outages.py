@@ -312,7 +312,7 @@ def long_trial(ledger: Ledger, number: int, iterations: int, metrics: int) -> No
     with ledger.attempt(trial, provenance={}, commit_seconds=0.0) as attempt:
         for iteration in range(1, iterations + 1):
             attempt.log(iteration, {f"metric_{each}": iteration / (each + 1) for each in range(metrics)})
-        attempt.finish(iteration, b"", {"outcome": "finished"})
+        attempt.finish(iterations, b"", {"outcome": "finished"})
 
 
 def copied(ledger: Ledger, number: int, to: int) -> None:
