@@ -41,7 +41,7 @@ REQUEST_SECONDS = "10"
 """How long one answer is waited for, unless MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise. A frozen server takes two of
 these of each look."""
 DOUBLE = "double_of"
-"""Tag of a trial's second run, which was deleted: the run that stays."""
+"""Tag of a trial's second run, which is none of ours any more: the run that stays."""
 
 
 class TrackingError(Exception):
@@ -307,7 +307,7 @@ class _View:
 
     def _sole(self, exhibit: Exhibit) -> "Run | None":
         """The oldest run of the trial's key, and if they are of one age the one whose id comes first, so that every
-        publisher keeps the same; one that was deleted only if there is no other. Others are deleted."""
+        publisher keeps the same; one that was deleted only if there is no other. Others are marked, and deleted."""
         from mlflow.entities import ViewType
 
         found = self._client.search_runs(
@@ -315,10 +315,18 @@ class _View:
         )
         oldest, *others = sorted(found, key=_age) or [None]
         for each in others:
-            if oldest is not None and each is not None and each.info.lifecycle_stage == "active":
+            if oldest and each and each.info.lifecycle_stage == "active" and DOUBLE not in each.data.tags:
                 self._client.set_tag(each.info.run_id, DOUBLE, oldest.info.run_id)
-                self._client.delete_run(each.info.run_id)
+                self._delete(each.info.run_id)
         return oldest
+
+    def _delete(self, run_id: str) -> None:
+        """Where the server lets us; who may only write leaves the run as it is marked."""
+        try:
+            self._client.delete_run(run_id)
+        except Exception as error:
+            if getattr(error, "error_code", None) != "PERMISSION_DENIED":
+                raise
 
     def _send(self, run_id: str, points: Iterator[Point]) -> None:
         """Batch by batch, so that no curve is ever held whole."""
@@ -369,11 +377,13 @@ def _experiment(arm: RecordedArm) -> str:
 def _age(run: "Run") -> tuple[bool, bool, int, str]:
     """By which runs of one trial are ordered: the first is the trial's."""
     info = run.info
-    return (info.lifecycle_stage != "active", DOUBLE in run.data.tags, info.start_time or 0, info.run_id)
+    return (DOUBLE in run.data.tags, info.lifecycle_stage != "active", info.start_time or 0, info.run_id)
 
 
 def _note(run: "Run", runs: dict[str, dict[str, int]]) -> None:
     """Put a run under its key, with the iteration up to which it has every point: -1 if that is not known."""
+    if DOUBLE in run.data.tags:
+        return
     iteration = run.data.tags.get("iteration", "")
     runs.setdefault(run.data.tags.get("key", ""), {})[run.info.run_id] = int(iteration) if iteration.isdecimal() else -1
 

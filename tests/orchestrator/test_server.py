@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from tracked import Postgres, Served, ask, postgres_programs, until
 from orchestrator import server as module
 from orchestrator.ledger import Ledger
 from orchestrator.server import SECRET, Server, ServerError, Unavailable
-from orchestrator.tracking import Publisher, TrackingError, publish, with_driver, without_password
+from orchestrator.tracking import DOUBLE, Publisher, TrackingError, publish, with_driver, without_password
 
 pytest.importorskip("mlflow")
+from mlflow.entities import Run as MlflowRun
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 INI = """[mlflow]
-default_permission = READ
+default_permission = EDIT
 database_uri = {database}
 admin_username = chief
 """
@@ -157,11 +159,17 @@ def attempted(ledger: Ledger, number: int, *, until: int | None = None) -> None:
         assert until is not None
 
 
-def histories(url: str) -> dict[str, list[tuple[int, float]]]:
-    """The curve of every run that there is, deleted or not, by the name of its arm."""
-    client = MlflowClient(tracking_uri=url)
+def everything(client: MlflowClient) -> list[MlflowRun]:
+    """All runs, deleted or not."""
     experiments = [each.experiment_id for each in client.search_experiments()]
-    found = client.search_runs(experiments, run_view_type=ViewType.ALL)
+    return list(client.search_runs(experiments, run_view_type=ViewType.ALL))
+
+
+def histories(url: str, *numbers: int) -> dict[str, list[tuple[int, float]]]:
+    """The curve of every run that there is of these trials, deleted or not, by the name of its arm."""
+    client = MlflowClient(tracking_uri=url)
+    keys = {toy.trial(number).key for number in numbers}
+    found = [run for run in everything(client) if run.data.tags["key"] in keys]
     assert len({run.data.tags["key"] for run in found}) == len(found)
     return {
         run.data.tags["arm"]: [
@@ -184,8 +192,7 @@ def test_nobody_is_let_in_without_a_password(team: Served) -> None:
     assert ask(team.port, "/health")[0] == 200
     for path in (search, "/", "/graphql", "/metrics"):
         assert ask(team.port, path)[0] == 401, path
-    wrong = base64.b64encode(b"chief:password1234").decode()
-    assert ask(team.port, search, headers={"Authorization": f"Basic {wrong}"})[0] == 401
+    assert ask(team.port, search, headers=basic("chief", "password1234"))[0] == 401
 
 
 def test_a_publisher_without_a_password_says_so(team: Served, tmp_path: Path) -> None:
@@ -199,9 +206,8 @@ def test_a_publisher_without_a_password_says_so(team: Served, tmp_path: Path) ->
 
 def test_it_answers_to_its_names_alone(team: Served) -> None:
     """By its own name from a page of its own, as a browser asks; not by another's, and not for another's page."""
-    right = {"Authorization": "Basic " + base64.b64encode(f"chief:{WORD}".encode()).decode()}
     search, body = "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}'
-    right |= {"Content-Type": "application/json"}
+    right = basic("chief", WORD) | {"Content-Type": "application/json"}
     names = ["tracking.example.org", f"tracking.example.org:{team.port}", f"127.0.0.1:{team.port}"]
     for name in names:
         headers = right | {"Host": name, "Origin": f"http://{name}"}
@@ -243,12 +249,12 @@ def test_a_study_on_postgresql_through_a_crash_of_both(team: Served, database: P
     attempted(ledger, 1)
     until(caught_up)
     expected = {f"toy-{number}": committed(ledger, number) for number in (0, 1)}
-    assert histories(team.url) == expected
+    assert histories(team.url, 0, 1) == expected
     for mark in (ledger.root / "published").glob("*.json"):
         mark.unlink()
     assert publish(ledger, of, team.url) == 2
     assert publish(ledger, of, team.url) == 0
-    assert histories(team.url) == expected
+    assert histories(team.url, 0, 1) == expected
 
     client = MlflowClient(tracking_uri=team.url)
     run, *_ = client.search_runs([each.experiment_id for each in client.search_experiments()])
@@ -256,6 +262,41 @@ def test_a_study_on_postgresql_through_a_crash_of_both(team: Served, database: P
     assert run.info.artifact_uri is not None
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
     assert [path.read_text() for path in (team.folder / "files").rglob("note.txt")] == ["text"]
+
+
+def basic(name: str, word: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{word}".encode()).decode()}
+
+
+@pytest.mark.usefixtures("chief")
+def test_a_user_of_the_team_publishes_beside_others(
+    team: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into an experiment that another one made. A double, which this user may not delete, is marked, once."""
+    first, second = Ledger(tmp_path / "first"), Ledger(tmp_path / "second")
+    attempted(first, 5)
+    publish(first, toy.study(toy.trial(5)), team.url)
+    user = json.dumps({"username": "bob", "password": "bobs-own-long-word"}).encode()
+    path, headers = "/api/2.0/mlflow/users/create", basic("chief", WORD) | {"Content-Type": "application/json"}
+    assert ask(team.port, path, method="POST", body=user, headers=headers)[0] == 200
+    client = MlflowClient(tracking_uri=team.url)
+    (made,) = [run for run in everything(client) if run.data.tags["arm"] == "toy-5"]
+    older = client.create_run(made.info.experiment_id, start_time=1000, tags={"key": toy.trial(6).key, "arm": "toy-6"})
+    younger = client.create_run(made.info.experiment_id, start_time=2000, tags={"key": toy.trial(6).key, "arm": "x"})
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "bobs-own-long-word")
+    attempted(second, 6)
+    for _ in range(2):
+        publish(second, toy.study(toy.trial(6)), team.url)
+        found = {run.info.run_id: run for run in everything(client) if run.data.tags["key"] == toy.trial(6).key}
+        assert {run.info.lifecycle_stage for run in found.values()} == {"active"}
+        assert found[younger.info.run_id].data.tags[DOUBLE] == older.info.run_id
+        assert DOUBLE not in found[older.info.run_id].data.tags
+        assert found[older.info.run_id].data.metrics["train_error_percent"] == committed(second, 6)[-1][1]
+        (second.root / "published" / f"{toy.trial(6).key}.json").unlink()
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "chief")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", WORD)
+    client.delete_run(younger.info.run_id)
 
 
 @pytest.mark.timeout(900)
@@ -271,7 +312,7 @@ def test_the_database_alone_will_do(database: Postgres, tmp_path: Path, monkeypa
     attempted(ledger, 2)
     assert publisher.publish(of) == 1
     assert publish(ledger, of, database.uri) == 0
-    assert histories(with_driver(database.uri))["toy-2"] == committed(ledger, 2)
+    assert histories(with_driver(database.uri), 2)["toy-2"] == committed(ledger, 2)
 
 
 def test_no_password_is_written_anywhere(team: Served) -> None:
