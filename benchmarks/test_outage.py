@@ -1,7 +1,8 @@
 """MLflow frozen for a minute in mid-run: what it costs a grid beside an undisturbed run, and what MLflow lacks after.
 
-A grid's seconds are from its first attempt to its last commit, as the ledger has them. Trials sleep, so that a delay is
-the system's own; the machine should be quiet all the same. REPEATS says how many runs of each kind there are.
+The two grids run at the same time, each with a Ray, a forwarder and an MLflow server of its own, so that whatever else
+the machine does falls on both. A grid's seconds are from its first attempt to its last commit, as the ledger has them.
+Trials sleep, so that a delay is the system's own. REPEATS says how many pairs there are.
 """
 
 import json
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,36 +37,38 @@ def folders(results: Path, base: int) -> list[TrialFolder]:
     return [Ledger(results).folder(toy.trial(base + number).key) for number in range(TRIALS)]
 
 
-def grid(results: Path, base: int, server: Served, *, frozen: bool) -> tuple[float, float, str]:
-    """Run a grid of trials of its own: its seconds, those of the whole run, and what the run said."""
+def begun(results: Path, base: int, server: Served) -> "subprocess.Popen[str]":
+    """A driver of a grid of trials of its own."""
     trials = [
         {"number": base + number, "iterations": ITERATIONS, "sleep": SLEEP_SECONDS, "probe_every": 50}
         for number in range(TRIALS)
     ]
     given = {"results": str(results), "trials": trials, "slots": SLOTS, "tracking": server.url, "commit_seconds": 2.0}
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "orchestrator")])
-    started = time.monotonic()
-    with subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "orchestrator" / "drive_toys.py"), json.dumps(given)],
         env={**os.environ, "PYTHONPATH": paths},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as driver:
-        if frozen:
-            until(lambda: any(each.head() for each in folders(results, base)))
-            time.sleep(FREEZE_AFTER_SECONDS)
-            server.freeze()
-            time.sleep(FROZEN_SECONDS)
-            assert driver.poll() is None, "the freeze was not in mid-run"
-            assert not all((head := each.head()) and head.result for each in folders(results, base))
-            server.thaw()
-        _, said = driver.communicate()
-    whole = time.monotonic() - started
-    assert driver.returncode == 0, said
-    heads = [each.head() for each in folders(results, base)]
+    )
+
+
+def frozen_in_mid_run(results: Path, base: int, server: Served) -> None:
+    """Freeze the server for a minute of a grid that goes on before and after."""
+    until(lambda: any(each.head() for each in folders(results, base)))
+    time.sleep(FREEZE_AFTER_SECONDS)
+    server.freeze()
+    time.sleep(FROZEN_SECONDS)
+    server.thaw()
+    assert not all((head := each.head()) and head.result for each in folders(results, base)), "not in mid-run"
+
+
+def seconds_of(results: Path, base: int) -> float:
+    """From the grid's first attempt to its last commit."""
     first = min(datetime.fromisoformat(each.attempts()[0]["started"]) for each in folders(results, base))
-    return max(each.time for each in heads if each) - first.timestamp(), whole, said
+    heads = [each.head() for each in folders(results, base)]
+    return max(head.time for head in heads if head is not None) - first.timestamp()
 
 
 def missing_or_doubled(results: Path, base: int, server: Served) -> dict[str, int]:
@@ -97,29 +101,35 @@ def missing_or_doubled(results: Path, base: int, server: Served) -> dict[str, in
 @pytest.mark.timeout(3600)
 def test_outage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Prints the delay in percent; MLflow holds every committed point once, or this fails."""
-    (tmp_path / "results").mkdir()
-    MlflowClient(tracking_uri=default_uri(tmp_path / "results")).search_experiments()
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    whole: dict[str, list[float]] = {kind: [] for kind in KINDS}
     held: list[dict[str, int]] = []
-    with Served(tmp_path, MLFLOW_TRACKING_URI="") as server:
-        for number in range(REPEATS * len(KINDS)):
-            kind = KINDS[number % len(KINDS)]
-            results, base = tmp_path / f"{number}-{kind}", 1000 * number
-            took, all_of_it, said = grid(results, base, server, frozen=kind == "frozen")
-            assert "lags behind" not in said
-            seconds[kind].append(round(took, 2))
-            whole[kind].append(round(all_of_it, 1))
-            held.append(missing_or_doubled(results, base, server))
-    undisturbed, frozen = (statistics.median(seconds[kind]) for kind in KINDS)
+    places = {kind: tmp_path / kind for kind in KINDS}
+    for place in places.values():
+        (place / "results").mkdir(parents=True)
+        MlflowClient(tracking_uri=default_uri(place / "results")).search_experiments()
+    with ExitStack() as over:
+        servers = {kind: over.enter_context(Served(places[kind], MLFLOW_TRACKING_URI="")) for kind in KINDS}
+        for number in range(REPEATS):
+            base, grids = 1000 * number, {kind: places[kind] / str(number) for kind in KINDS}
+            order = KINDS if number % 2 == 0 else KINDS[::-1]
+            drivers = {kind: over.enter_context(begun(grids[kind], base, servers[kind])) for kind in order}
+            frozen_in_mid_run(grids["frozen"], base, servers["frozen"])
+            for kind in KINDS:
+                _, said = drivers[kind].communicate()
+                assert drivers[kind].returncode == 0, said
+                assert "lags behind" not in said
+                seconds[kind].append(round(seconds_of(grids[kind], base), 2))
+                held.append(missing_or_doubled(grids[kind], base, servers[kind]))
+    pairs = zip(seconds["frozen"], seconds["undisturbed"], strict=True)
+    delays = [round(100 * (frozen / undisturbed - 1), 2) for frozen, undisturbed in pairs]
     about = provenance()
     facts: dict[str, Any] = {
         "grid": f"{TRIALS} toy trials of {ITERATIONS} iterations, {SLOTS} at a time",
         "frozen_seconds": FROZEN_SECONDS,
         "n": REPEATS,
         "grid_seconds": seconds,
-        "run_seconds": whole,
-        "delay_percent": round(100 * (frozen / undisturbed - 1), 2),
+        "delay_percent": delays,
+        "delay_percent, mean": round(statistics.fmean(delays), 2),
         "MLflow": {name: sum(each[name] for each in held) for name in held[0]},
         "ray": version("ray"),
         "mlflow": version("mlflow"),
