@@ -300,7 +300,7 @@ WRONG = {
     ("ui", "--tracking", "postgresql://db/runs", "--host", "0.0.0.0"): "say by which names they call it",
     ("ui", "--tracking", "postgresql://db/runs", "--allowed-hosts", "10.*"): "no patterns",
     ("ui", "--tracking", "postgresql://db/runs", "--auth", "no.ini"): "has no default_permission under [mlflow]",
-    ("ui", "--workers", "0"): "1<=x<=64",
+    ("ui", "--workers", "0"): "greater than or equal to 1",
 }
 
 
