@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import signal
 import tempfile
 import time
@@ -36,7 +37,7 @@ def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], Non
     for each in (signal.SIGTERM, signal.SIGHUP):  # from a batch system or a closed terminal: as Ctrl-C, cleanly
         signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
     hooks = _Hooks(queue, cluster, tick)
-    with tempfile.TemporaryDirectory(prefix="ablate-tune-") as scratch, redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory(prefix="ablate-tune-", dir=_memory()) as scratch, redirect_stdout(io.StringIO()):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -54,6 +55,11 @@ def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], Non
         raise hooks.trouble
     if not queue.over:
         raise KeyboardInterrupt  # Tune takes Ctrl-C for itself, ends the trials and returns as if all were well
+
+
+def _memory() -> str | None:
+    """Where a folder that nobody needs afterwards costs no disk; None: wherever temporary files go."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - the folder in it is ours alone
 
 
 def _placed(config: Mapping[str, Any]) -> Any:
