@@ -1,8 +1,8 @@
 """So many trivial trials, two at a time, in one of several ways. Prints seconds from a running Ray to the last result.
 
 `ours` does all that it does for any trial: ledger, and one commit that is synced to the disk. `tune` is Ray Tune's
-default function trainable, `pool` two bare Ray actors; neither keeps anything. With `torch`, a trial imports it first, as
-every real one does.
+default function trainable, `pool` two bare Ray actors; neither keeps anything. With `torch`, a trial imports it first,
+as every real one does.
 """
 
 import os

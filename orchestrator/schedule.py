@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster import Cluster
+from orchestrator.cluster import Cluster, bundle
 from orchestrator.queue import Queue, Running
 from orchestrator.trial import Resources, Trial
 from orchestrator.worker import Cause, Ending, Setting, execute
@@ -66,9 +66,8 @@ def _placed(config: Mapping[str, Any]) -> Any:
     """What a trial occupies, on the node that the queue chose for it."""
     from ray import tune
 
-    resources = Resources(**config["resources"])
-    bundle = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
-    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[{"ray.io/node-id": config["node"]}])
+    occupied = bundle(Resources(**config["resources"]))
+    return tune.PlacementGroupFactory([occupied], bundle_label_selector=[{"ray.io/node-id": config["node"]}])
 
 
 def _trainable() -> Any:
