@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from orchestrator.attempt_log import AttemptLog, Narrated
 from orchestrator.ledger import Ledger, Stopped, last_line
 from orchestrator.provenance import provenance
 from orchestrator.trial import Trial
@@ -49,6 +50,8 @@ class Setting:
     commit_seconds: float = 30.0
     run: str = ""
     """Of which run of the study the attempt is a part: it is stopped by this one's word alone."""
+    echo: bool = False
+    """Whether what a trial prints is shown where this process prints, and not in its log alone."""
 
 
 def execute(trial: Trial, setting: Setting) -> Ending:
@@ -60,7 +63,8 @@ def execute(trial: Trial, setting: Setting) -> Ending:
     try:
         with ledger.attempt(trial, provenance=about, commit_seconds=setting.commit_seconds, run=setting.run) as attempt:
             if not attempt.done:
-                _entry(setting.entry)(trial.params, attempt, **site)
+                with AttemptLog(attempt.log_path, echo=setting.echo) as log:
+                    _entry(setting.entry)(trial.params, Narrated(attempt, trial, log), **site)
     except Stopped:
         return Ending(cause=Cause.STOPPED)
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its outcome, never the worker's end
