@@ -187,13 +187,13 @@ def run(
     from orchestrator.plan import plan as make_plan
 
     loaded = _load(study, overrides, seeds)
+    limits = Limits(slots=slots, only=_only(loaded, only), budget_hours=budget)
     on = _device(device)
     _refuse_without_gpu(loaded, on)
     trials = _trials(loaded, on, per_gpu)
     results, console = results.resolve(), _stderr()
     planned = make_plan(trials, Ledger(results))
     _prepare((each.trial for each in planned.open), data, results / "data", console)
-    limits = Limits(slots=slots, only=_only(loaded, only), budget_hours=budget)
     standing = drive(
         recorded(loaded),
         lambda: make_plan(trials, Ledger(results)),

@@ -144,7 +144,7 @@ def _troubles(status: StudyStatus) -> Iterator[str]:
     if interrupted:
         killed, resumed = sum(each.killed for each in interrupted), sum(each.resumed for each in interrupted)
         names = some(each.run.name for each in sorted(interrupted, key=lambda each: -each.killed))
-        yield f"[yellow]interrupted[/] {killed} attempts were killed, {resumed} went on from a commit: {names}"
+        yield f"[yellow]interrupted[/] killed {killed}, resumed {resumed} from a commit: {names}"
     record = status.presence.record
     for why in record.set_aside if record else ():
         yield f"[yellow]set aside[/] {escape(why)}"
@@ -339,7 +339,9 @@ def print_cancelled(study: RecordedStudy, told: Answer, ran: set[str], ledger: L
     if told.stopping:
         parts.append(f"{len(told.stopping)} still stop ({some(names[key] for key in told.stopping)})")
     if not parts:
-        console.print(f"nothing of it ran or waited any more: {len(told.others)} are done, failed or no part of the run")
+        console.print(
+            f"nothing of it ran or waited any more: {len(told.others)} are done, failed or no part of the run"
+        )
         return
     console.print(
         f"{'; '.join(parts)}; nothing is lost, `ablate run {study.name}` takes them up again",

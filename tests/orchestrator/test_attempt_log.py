@@ -1,4 +1,5 @@
 """What a trial prints lands in the log of its attempt, whoever prints it and however it ends."""
+# ruff: noqa: T201 - printing is what is tested
 
 import ctypes
 import os

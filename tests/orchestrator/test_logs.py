@@ -119,9 +119,7 @@ def test_an_attempt_that_is_killed_is_followed_into_the_next(tmp_path: Path) -> 
         (Standing(total=1), None),
     ],
 )
-def test_what_the_run_says_of_a_trial_ends_its_log(
-    tmp_path: Path, standing: Standing, said: str | None
-) -> None:
+def test_what_the_run_says_of_a_trial_ends_its_log(tmp_path: Path, standing: Standing, said: str | None) -> None:
     """While it only waits, its log is waited for."""
     ledger, trial = Ledger(tmp_path), toy.trial(0)
     with run_of(tmp_path, trial, standing):

@@ -1,4 +1,4 @@
-"""How a study stands, from the ledger and from what the driver of its run tells: in numbers, before they are printed."""
+"""How a study stands, from the ledger and from what the driver of its run tells: numbers, before they are printed."""
 
 import json
 import socket

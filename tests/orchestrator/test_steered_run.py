@@ -118,7 +118,9 @@ def test_what_runs_commits_and_stops_what_waits_never_begins(tmp_path: Path, clu
         assert 3 <= head.iteration < 120
     assert not ledger.folder(waited.key).path.exists()
     words = {each.run.arm: each.standing for each in study_status(_STUDY, tmp_path).trials}
-    assert words == dict.fromkeys(("toy-0", "toy-1", "toy-2"), "cancelled") | dict.fromkeys(("toy-3", "toy-4"), "finished")
+    assert words == dict.fromkeys(("toy-0", "toy-1", "toy-2"), "cancelled") | dict.fromkeys(
+        ("toy-3", "toy-4"), "finished"
+    )
     assert not presence(tmp_path, "toys").at_work
     quick = [toy.trial(n, iterations=120) for n in range(3)]
     again = run(tmp_path, cluster, quick, commit_seconds=30)

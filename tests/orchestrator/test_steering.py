@@ -8,8 +8,8 @@ import pytest
 import toy
 
 from orchestrator import steering
-from orchestrator.driver import Driver
 from orchestrator.drive import select
+from orchestrator.driver import Driver
 from orchestrator.queue import Running, Standing
 from orchestrator.steering import Cancellation, answer, ask, forget, take
 
@@ -102,7 +102,9 @@ def test_what_takes_long_to_stop_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_part_is_selected_with_what_it_begins_from() -> None:
     """By arm or by trial; a grown network needs the smaller ones, where they are not done."""
-    planned = toy.planned(toy.trial(0), toy.trial(1, after=0), toy.trial(2, after=1), toy.trial(3), toy.trial(4, after=9))
+    planned = toy.planned(
+        toy.trial(0), toy.trial(1, after=0), toy.trial(2, after=1), toy.trial(3), toy.trial(4, after=9)
+    )
 
     def names(*only: str) -> list[str]:
         return [each.trial.arm for each in select(planned, only)]
