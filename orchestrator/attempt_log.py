@@ -31,6 +31,8 @@ LOOK_SECONDS = 1.0
 TEE_SECONDS = 5.0
 """How long the end of an attempt waits for the last of its output to be shown."""
 STDOUT, STDERR = 1, 2
+C = ctypes.CDLL(None)
+"""The C library of this process, which has buffers of its own."""
 
 
 class AttemptLog:
@@ -195,7 +197,7 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    ctypes.CDLL(None).fflush(None)
+    C.fflush(None)
 
 
 class Narrated:
