@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.attempt_log import AttemptLog, Narrated
 from orchestrator.ledger import Ledger, Stopped, StorageError, last_line
 from orchestrator.provenance import provenance
-from orchestrator.trial import Trial
+from orchestrator.trial import Progress, Trial
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -69,7 +69,8 @@ def execute(trial: Trial, setting: Setting) -> Ending:
         with ledger.attempt(trial, provenance=about, commit_seconds=setting.commit_seconds, run=setting.run) as attempt:
             if not attempt.done:
                 with AttemptLog(attempt.log_path, echo=setting.echo) as log:
-                    _entry(setting.entry)(trial.params, Narrated(attempt, trial, log), **site)
+                    progress: Progress = Narrated(attempt, trial, log)
+                    _entry(setting.entry)(trial.params, progress, **site)
     except Stopped:
         return Ending(cause=Cause.STOPPED)
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its outcome, never the worker's end

@@ -32,7 +32,7 @@ STUDY = """
 name: steered
 question: Can it be steered?
 data: digits
-recipe: {name: digits, iterations: 20000, record_every: 5, evaluate_every: 20000}
+recipe: {name: digits, iterations: 60000, record_every: 5, evaluate_every: 60000}
 matrix:
   shortcut: [none, A]
   depth: [8, 14]
@@ -50,13 +50,23 @@ def begun(place: Path, *arguments: str, **streams: Any) -> "subprocess.Popen[str
     return subprocess.Popen([ABLATE, *arguments], cwd=place, env=env, text=True, **streams)
 
 
-def until(true: Callable[[], object], seconds: float = 120) -> None:
+def until(true: Callable[[], object], seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.2)
 
 
+def standings(place: Path, name: str) -> dict[str, int]:
+    """Of an arm's trials, as `status --json` has them."""
+    arms = json.loads(ablate(place, "status", "steered", "--json").stdout)["arms"]
+    return next(arm["standings"] for arm in arms if arm["arm"] == name)
+
+
+LOGS = "results/trials/*/attempts/*.log"
+
+
+@pytest.mark.timeout(900)
 def test_a_run_is_watched_and_cancelled_from_other_terminals(tmp_path: Path) -> None:
     """An arm, a trial, at last the whole: each commits within seconds, the log of one is followed to its end, the run
     ends with 130 and one line that says by whom; the same command would take all of it up again."""
@@ -65,18 +75,11 @@ def test_a_run_is_watched_and_cancelled_from_other_terminals(tmp_path: Path) -> 
     following = None
     try:
         until(lambda: list(tmp_path.glob("results/studies/steered/driver.json")))
-        until(
-            lambda: (
-                "running" in json.loads(ablate(tmp_path, "status", "steered", "--json").stdout)["arms"][1]["standings"]
-            )
-        )
         following = begun(tmp_path, "logs", "digits-plain-14.s0", "-f", stdout=subprocess.PIPE)
-        until(
-            lambda: any("train_error" in path.read_text() for path in tmp_path.glob("results/trials/*/attempts/*.log"))
-        )
+        until(lambda: standings(tmp_path, "digits-plain-14") == {"running": 2})
+        until(lambda: sum("train_error" in path.read_text() for path in tmp_path.glob(LOGS)) == 2)
         facts = json.loads(ablate(tmp_path, "status", "steered", "--json").stdout)
         assert facts["at_work"]
-        assert facts["arms"][1]["standings"] == {"running": 2}
         assert len(facts["driver"]["running"]) == 2
         waiting = ablate(tmp_path, "cancel", "digits-resnet-8-A.s1")
         assert waiting.returncode == 0, waiting.stderr
@@ -86,7 +89,7 @@ def test_a_run_is_watched_and_cancelled_from_other_terminals(tmp_path: Path) -> 
         arm = ablate(tmp_path, "cancel", "steered", "digits-plain-14")
         assert arm.returncode == 0, arm.stderr
         assert "2 committed and stopped (digits-plain-14.s0 at iteration " in arm.stdout
-        said, _ = following.communicate(timeout=60)
+        said, _ = following.communicate(timeout=120)
         assert following.returncode == 0
         assert "train_error" in said
         assert said.splitlines()[-1].startswith("digits-plain-14.s0: cancelled by ")

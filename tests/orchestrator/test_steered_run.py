@@ -73,9 +73,9 @@ def undisturbed(root: Path, trial: Trial) -> bytes:
 
 
 class Steered(threading.Thread):
-    """Cancels trials as soon as one of them has committed three iterations, and keeps what it was told."""
+    """Cancels trials as soon as the first of them have committed three iterations, and keeps what it was told."""
 
-    def __init__(self, root: Path, first: Trial, keys: Sequence[str]) -> None:
+    def __init__(self, root: Path, first: Sequence[Trial], keys: Sequence[str]) -> None:
         super().__init__(daemon=True)
         self._root, self._first, self._over = root, first, threading.Event()
         self._what = Cancellation(keys=keys, by="ada on login1")
@@ -83,21 +83,21 @@ class Steered(threading.Thread):
         self.words: dict[str, str] = {}
 
     def run(self) -> None:
-        folder = Ledger(self._root).folder(self._first.key)
-        while not ((head := folder.head()) and head.iteration >= 3):
+        heads = [Ledger(self._root).folder(each.key).head for each in self._first]
+        while not all((head := look()) and head.iteration >= 3 for look in heads):
             self._over.wait(0.05)
         self.words = {each.run.arm: each.standing for each in study_status(_STUDY, self._root).trials}
         self.told = answer(self._root, "toys", self._what, ask(self._root, "toys", self._what))
 
 
-LONG = [toy.trial(n, iterations=120, sleep=0.1) for n in range(3)]
+LONG = [toy.trial(n, iterations=300, sleep=0.1) for n in range(3)]
 SHORT = [toy.trial(n) for n in range(3, 5)]
 _STUDY = toy.study(*LONG, *SHORT)
 
 
 def test_what_runs_commits_and_stops_what_waits_never_begins(tmp_path: Path, cluster: Cluster) -> None:
     """The others go on to their end; another run takes up what was cancelled, where it was, bit for bit."""
-    steered = Steered(tmp_path, LONG[0], [each.key for each in LONG])
+    steered = Steered(tmp_path, LONG[:2], [each.key for each in LONG])
     steered.start()
     standing = run(tmp_path, cluster, [*LONG, *SHORT])
     steered.join()
@@ -115,14 +115,14 @@ def test_what_runs_commits_and_stops_what_waits_never_begins(tmp_path: Path, clu
         head, (attempt,) = ledger.folder(trial.key).head(), ledger.folder(trial.key).attempts()
         assert head is not None
         assert attempt["cause"] == "stopped"
-        assert 3 <= head.iteration < 120
+        assert 3 <= head.iteration < 300
     assert not ledger.folder(waited.key).path.exists()
     words = {each.run.arm: each.standing for each in study_status(_STUDY, tmp_path).trials}
     assert words == dict.fromkeys(("toy-0", "toy-1", "toy-2"), "cancelled") | dict.fromkeys(
         ("toy-3", "toy-4"), "finished"
     )
     assert not presence(tmp_path, "toys").at_work
-    quick = [toy.trial(n, iterations=120) for n in range(3)]
+    quick = [toy.trial(n, iterations=300) for n in range(3)]
     again = run(tmp_path, cluster, quick, commit_seconds=30)
     assert sorted(again.done) == [each.key for each in LONG]
     assert ledger.folder(ran[0].key).attempts()[1]["from_iteration"] >= 3
@@ -132,7 +132,7 @@ def test_what_runs_commits_and_stops_what_waits_never_begins(tmp_path: Path, clu
 
 def test_cancelling_everything_ends_the_run(tmp_path: Path, cluster: Cluster) -> None:
     """It returns, with nothing done and nothing failed; the last word of its driver says so."""
-    steered = Steered(tmp_path, LONG[0], [each.key for each in LONG])
+    steered = Steered(tmp_path, LONG[:2], [each.key for each in LONG])
     steered.start()
     standing = run(tmp_path, cluster, LONG)
     steered.join()
@@ -149,7 +149,7 @@ def test_a_budget_stops_what_runs_and_the_rest_is_taken_up_later(
 ) -> None:
     """Two trials that take longer than expected commit and stop once it is spent, the third never begins; without a
     budget all are done, from where they were."""
-    trials = [toy.trial(n, iterations=120, sleep=0.1) for n in range(3)]
+    trials = [toy.trial(n, iterations=300, sleep=0.1) for n in range(3)]
     ledger = Ledger(tmp_path)
 
     class Patient(Queue):
@@ -166,10 +166,10 @@ def test_a_budget_stops_what_runs_and_the_rest_is_taken_up_later(
     assert (standing.done, standing.failed, standing.cancelled) == ([], {}, {})
     assert standing.submitted == 2
     heads = [ledger.folder(each.key).head() for each in trials]
-    assert [head is not None and 0 < head.iteration < 120 for head in heads] == [True, True, False]
+    assert [head is not None and 0 < head.iteration < 300 for head in heads] == [True, True, False]
     words = [each.standing for each in study_status(toy.study(*trials), tmp_path).trials]
     assert words == ["over budget"] * 3
-    quick = [toy.trial(n, iterations=120) for n in range(3)]
+    quick = [toy.trial(n, iterations=300) for n in range(3)]
     assert len(run(tmp_path, cluster, quick, commit_seconds=30).done) == 3
     assert curves(tmp_path, quick[0]) == undisturbed(tmp_path / "twin", quick[0])
 
