@@ -145,13 +145,32 @@ class Queue:
             return None
         if self._most is not None and len(self.standing.running) >= self._most:
             return None
+        waiting: Resources | None = None
         kept: tuple[Room, float] | None = None
         for key, resources in self._candidates(now):
-            room = self._fitting(key, resources, now, kept)
+            room = self._fitting(key, resources, now, None)
+            if room is not None and waiting is not None:
+                kept = kept or self._soonest(waiting, now)
+                key, room = self._before(key, resources, now, kept)
             if room is not None:
                 return self._start(ticket, key, room, now)
-            kept = kept or self._soonest(resources, now)
+            waiting = waiting or resources
         return None
+
+    def _before(
+        self, key: str, resources: Resources, now: float, kept: tuple[Room, float] | None
+    ) -> tuple[str, Room | None]:
+        """A trial that delays nobody for whom a node is kept, and its place: this one, or of those like it the first
+        that is short enough."""
+        room = self._fitting(key, resources, now, kept)
+        if room is None and kept is not None and kept[0].fits(resources):
+            affordable = self._affordable(now)
+            shorter = (
+                each for each in self._ready[resources] if now + self._left[each[1]] <= kept[1] and affordable(each[1])
+            )
+            if (first := min(shorter, default=None)) is not None:
+                return first[1], self._fitting(first[1], resources, now, kept)
+        return key, room
 
     @property
     def over(self) -> bool:
@@ -179,37 +198,27 @@ class Queue:
     def _fitting(self, key: str, resources: Resources, now: float, kept: tuple[Room, float] | None) -> Room | None:
         """The fullest node with room; not one where the trial has just died, if there is another."""
         ends = now + self._left[key]
-        found = [
-            self._rooms[node.id]
-            for node in self.nodes
-            if self._rooms[node.id].fits(resources)
-            and not (kept and kept[0].node.id == node.id and ends > kept[1])
-        ]  # fmt: skip
-        if elsewhere := [node for node in self.nodes if node.id != self._died_on.get(key) and node.holds(resources)]:
-            found = [room for room in found if room.node in elsewhere]
+        rooms = [self._rooms[node.id] for node in self.nodes]
+        found = [room for room in rooms if room.fits(resources) and not (kept and kept[0] is room and ends > kept[1])]
+        if (died_on := self._died_on.get(key)) is not None:
+            if any(room.node.id != died_on and room.node.holds(resources) for room in rooms):
+                found = [room for room in found if room.node.id != died_on]
         return min(found, key=lambda room: room.free, default=None)
 
     def _soonest(self, resources: Resources, now: float) -> tuple[Room, float] | None:
         """The node on which a trial will fit soonest, and when, if what runs ends as expected."""
-        times = [(room, self._fits_at(room, resources, now)) for room in map(self._of, self.nodes)]
-        found = [(room, at) for room, at in times if at is not None]
-        return min(found, key=lambda each: each[1], default=None)
-
-    def _of(self, node: Node) -> Room:
-        return self._rooms[node.id]
-
-    def _fits_at(self, room: Room, resources: Resources, now: float) -> float | None:
-        if not room.node.holds(resources):
-            return None
-        then = room.copy()
-        here = [each for each in self.standing.running.values() if each.node == room.node.id]
-        at = now
-        for each in sorted(here, key=lambda each: each.expected_end):
-            if then.fits(resources):
-                break
-            then.give(each.resources, each.devices)
-            at = max(now, each.expected_end)
-        return at
+        rooms = {node.id: self._rooms[node.id] for node in self.nodes if node.holds(resources)}
+        for room in rooms.values():
+            if room.fits(resources):
+                return room, now
+        then: dict[str, Room] = {}
+        for each in sorted(self.standing.running.values(), key=lambda each: each.expected_end):
+            if each.node in rooms:
+                room = then[each.node] = then.get(each.node) or rooms[each.node].copy()
+                room.give(each.resources, each.devices)
+                if room.fits(resources):
+                    return rooms[each.node], max(now, each.expected_end)
+        return None
 
     def _start(self, ticket: str, key: str, room: Room, now: float) -> Running:
         resources = self.trials[key].resources

@@ -44,6 +44,8 @@ class Trial:
     launches: float
     """Layer evaluations of the whole trial; small networks are priced by these rather than by `work`."""
     resources: Resources = field(default_factory=Resources)
+    replica_counts: tuple[int, ...] = (1,)
+    """With how many replicas it may train: each leaves batch normalisation the statistics that the recipe asks for."""
     blocked: str | None = None
     """Why the trial cannot run here; None when it can."""
     after: str | None = None
