@@ -142,7 +142,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         device = _device(given.device)
         export = _export(given.study, given.overrides)
-        trial = replace(_asked(export, given.arm, given.seed), resources=Resources(gpus=1 / given.per_gpu if device == "cuda" else 0.0))
+        trial = replace(
+            _asked(export, given.arm, given.seed),
+            resources=Resources(gpus=1 / given.per_gpu if device == "cuda" else 0.0),
+        )
         _make_ready(trial, export, given, device)
         _remember(results, export.study)
     except _Refused as refused:
