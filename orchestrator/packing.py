@@ -7,6 +7,7 @@ that has begun keeps its number of replicas, because its bits depend on it.
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 from orchestrator.cost import Costs, Origin
@@ -71,6 +72,13 @@ class Packed(Plan):
     case: "Case"
     """To ask what would change it."""
 
+    @property
+    def simulated(self) -> list[PlannedTrial]:
+        """Those that the simulation runs."""
+        keys = {each.key for each in self.simulation.spans} | {each.key for each in self.simulation.unplaced}
+        return [each for each in self.trials if each.trial.key in keys]
+
+    @cached_property
     def levers(self) -> list[Lever]:
         """Changes that would help, the one that helps most first."""
         found = [lever for lever in self.case.levers(self.simulation) if lever.seconds < self.simulation.makespan]
@@ -165,9 +173,14 @@ class Case:
     def _resources(self, each: PlannedTrial) -> Iterator[Resources]:
         trial = each.trial
         largest = max((node.gpus for node in self._nodes), default=0)
-        counts = (each.replicas,) if each.replicas else trial.replica_counts
-        if trial.arm in self._wider and not each.replicas:
-            counts = tuple(2**power for power in range(largest.bit_length()))
+        if each.replicas:
+            counts: Sequence[int] = (each.replicas,)
+        elif self._per_gpu and self._per_gpu > 1:
+            counts = (1,)
+        elif trial.arm in self._wider:
+            counts = [2**power for power in range(largest.bit_length())]
+        else:
+            counts = trial.replica_counts
         if not trial.resources.gpus:
             one = each.replicas or 1
             yield replace(trial.resources, cpus=trial.resources.cpus * one, replicas=one)

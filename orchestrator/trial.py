@@ -21,6 +21,14 @@ class Resources:
         """The part of a GPU's memory that is this trial's; 1 where it has whole GPUs, or none."""
         return min(1.0, self.gpus) or 1.0
 
+    @property
+    def words(self) -> str:
+        """`1/4 GPU`, `8 GPUs`, `1 core`."""
+        if 0 < self.gpus < 1:
+            return f"1/{round(1 / self.gpus)} GPU"
+        number, what = (self.gpus, "GPU") if self.gpus else (self.cpus, "core")
+        return f"{number:g} {what}{'s' * (number != 1)}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
