@@ -147,8 +147,9 @@ def plan_lines(plan: Packed) -> list[tuple[str, str]]:
     lines = [("plan", f"{len(plan.trials)} trials, {len(plan.open)} to run")]
     if len(runs) > len(plan.open):
         lines.append(("simulated", f"{len(runs)} trials, as if the blocked ones could run"))
-    for trial in found.unplaced[:1]:
-        lines.append(("fit no node", f"{len(found.unplaced)} trials, as {trial.name} with {trial.resources.words}"))
+    if found.unplaced:
+        first = found.unplaced[0]
+        lines.append(("fit no node", f"{len(found.unplaced)} trials, as {first.name} with {first.resources.words}"))
     if not found.spans:
         return lines
     unit = "GPU" if any(each.resources.gpus for each in found.spans) else "core"
@@ -181,9 +182,8 @@ def _many(number: float, what: str) -> str:
 
 def duration(seconds: float) -> str:
     """`4.2 s`, `35 min`, `10 h`, `12 d`: in few characters, for tables."""
-    for unit, size, least in (("d", 86_400, 172_800), ("h", 3600, 5400), ("min", 60, 100), ("s", 1, 0)):
-        if seconds >= least:
-            break
+    units = (("d", 86_400, 172_800), ("h", 3600, 5400), ("min", 60, 100), ("s", 1, 0))
+    unit, size, _ = next(each for each in units if seconds >= each[2])
     number = seconds / size
     return f"{number:,.0f} {unit}" if number >= 9.95 else f"{number:.1f} {unit}"
 

@@ -1,5 +1,6 @@
 """How close a planned run comes to the lower bound, beside the order in which the study is written."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,11 +36,10 @@ def test_makespan_over_the_lower_bound(
         one = prepare(wanted, Ledger(tmp_path), nodes, per_gpu=1, with_blocked=True)
         ratio, written = plan.simulation.makespan / plan.bound_seconds, plan.written.makespan
         with capsys.disabled():
-            print(
+            sys.stdout.write(
                 f"\n{title}, {len(wanted)} trials, {gpus:2} GPUs: {plan.simulation.makespan / 3600:6.2f} h,"
                 f" {ratio:.3f} times the lower bound; in written order {written / 3600:6.2f} h,"
                 f" {written / plan.bound_seconds:.2f} times that bound, {written / one.bound_seconds:.2f} times the"
-                " bound without sharing",
-                end="",
+                " bound without sharing\n",
             )
         assert ratio <= goal

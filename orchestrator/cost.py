@@ -311,8 +311,10 @@ def _nearest(group: Sequence[Measured], at: Site) -> list[Measured]:
     """Those measured at the site that is least far from this one."""
     if not group:
         return []
+
     def far(each: Measured) -> tuple[float, float]:
         return abs(math.log2(each.site.replicas / at.replicas)), abs(math.log2(each.site.sharing / at.sharing))
+
     least = min(map(far, group))
     return [each for each in group if far(each) == least]
 

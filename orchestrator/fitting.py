@@ -34,7 +34,7 @@ def earliest(
     planned: Sequence[PlannedTrial], nodes: Sequence[Node], bound: float, latest: float
 ) -> Mapping[str, float] | None:
     """Starts of the trials, by key, for the earliest deadline between the two for which a way is found; None if there
-    is none. What trials begin from is not looked at, nor are cores."""
+    is none. All trials are on GPUs; what they begin from is not looked at, nor are cores."""
     found, low, high = None, bound, latest
     for deadline in [bound, latest, *[None] * HALVINGS]:
         tried = deadline if deadline is not None else (low + high) / 2

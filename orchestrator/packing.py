@@ -150,8 +150,9 @@ class Case:
         self._after = {each.trial.key: each.trial.after for each in runs}
         self._options = {each.trial.key: self._worthwhile(each) for each in runs}
         ways = {key: [option.way for option in options] for key, options in self._options.items()}
-        on_gpus = any(each.trial.resources.gpus for each in runs)
-        self.bound = lower_bound(ways, self._after, capacity(nodes, on_gpus))
+        self._on_gpus = any(each.trial.resources.gpus for each in runs)
+        self._places = capacity(nodes, self._on_gpus)
+        self.bound = lower_bound(ways, self._after, self._places)
         self._tries = min(max(SIMULATED_TRIALS // max(1, len(runs)), CANDIDATES[0]), CANDIDATES[1])
 
     # What a trial may get ---------------------------------------------------------------------------------------------
@@ -207,11 +208,11 @@ class Case:
             given = [_given(each, choice[each.trial.key]) for each in self._runs]
             for before in ORDERS:
                 search.see(choice, [each.trial.key for each in ordered(given, before)])
-            if search.goes_on and len(given) * capacity(self._nodes, gpus=True) < MOST_FITTED:
+            if self._on_gpus and search.goes_on and len(given) * self._places < MOST_FITTED:
                 latest = min(search.simulation.makespan, LATEST * self.bound)
                 starts = earliest(given, self._nodes, self.bound, latest)
                 if starts is not None:
-                    search.see(choice, sorted(starts, key=lambda key: starts[key]))
+                    search.see(choice, sorted(starts, key=starts.__getitem__))
         self._improve(search)
         return search.planned, search.simulation
 
@@ -230,7 +231,7 @@ class Case:
 
     def _improve(self, search: "_Search") -> None:
         """Change what one trial gets, or when it starts, and go on from there unless it is much worse."""
-        dice = random.Random(len(self._runs))  # the same trials get the same plan
+        dice = random.Random(len(self._runs))  # noqa: S311 - the same trials get the same plan
         several = [key for key, options in self._options.items() if len(options) > 1]
         while search.goes_on and several:
             choice, order = search.choice, list(search.order)
@@ -263,8 +264,7 @@ class Case:
         if not now.spans:
             return
         node = max(self._nodes, key=lambda node: (node.gpus, node.cpus))
-        on_gpus = any(each.resources.gpus for each in now.spans)
-        size = f"{node.gpus} GPU{'s' * (node.gpus != 1)}" if on_gpus else f"{node.cpus:g} cores"
+        size = Resources(cpus=node.cpus, gpus=node.gpus if self._on_gpus else 0).words
         more = replace(node, id=f"{node.id} again")
         if self._most is None:
             yield Lever(what=f"one more node of {size}", seconds=self._changed(nodes=[*self._nodes, more]))
@@ -282,7 +282,7 @@ class Case:
             )
         last = max(now.spans, key=lambda span: (span.expected_end, span.expected_end - span.started))
         trial = next(each.trial for each in self._runs if each.trial.key == last.key)
-        if on_gpus and trial.replica_counts == (1,) and node.gpus > 1 and not self._per_gpu:
+        if self._on_gpus and trial.replica_counts == (1,) and node.gpus > 1 and not self._per_gpu:
             yield Lever(
                 what=f"let {trial.arm}, whose recipe allows one replica, train on several GPUs",
                 seconds=self._changed(wider=frozenset({trial.arm})),

@@ -6,6 +6,7 @@ What the simulator says of a makespan is what a run would do if every trial took
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from orchestrator.ledger import Ledger
@@ -123,7 +124,7 @@ def _beside(fastest: Mapping[str, float], after: Mapping[str, str | None]) -> di
             line.append(parent)
         before[key] = sum(fastest[each] for each in line[1:])
         waited = 0.0
-        for child, parent in zip(line, line[1:], strict=False):
+        for child, parent in pairwise(line):
             waited += fastest[child]
             behind[parent] = max(behind[parent], waited)
     return {key: before[key] + behind[key] for key in fastest}

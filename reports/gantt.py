@@ -180,7 +180,9 @@ def lines(chart: Gantt, width: int) -> tuple[list[Line], list[str]]:
     drawn: list[Line] = []
     for row in rows:
         marks = [
-            (" ", 0) if not arm else (LEVELS[max(1, round(level * (len(LEVELS) - 1)))] if bars else letter[arm], number[arm])
+            (" ", 0)
+            if not arm
+            else (LEVELS[max(1, round(level * (len(LEVELS) - 1)))] if bars else letter[arm], number[arm])
             for arm, level in cells(row, chart, max(1, width - label - 1))
         ]
         drawn.append((row.label.ljust(label), marks))

@@ -60,9 +60,9 @@ def attempted(
     path.write_text(json.dumps(commit))
 
 
-def arm(number: int, seed: int, **given: int) -> Trial:
+def arm(number: int, seed: int, iterations: int = 10) -> Trial:
     """A seed of an arm: the toy's parameters are the same but for the seed."""
-    trial = toy.trial(number, gpus=1, **given)
+    trial = toy.trial(number, gpus=1, iterations=iterations)
     params = {**trial.params, "seed": seed}
     return replace(trial, key=f"{100 * number + seed:016x}", name=f"toy-{number}.s{seed}", seed=seed, params=params)
 
@@ -85,7 +85,7 @@ def test_its_own_beginning_is_better_still(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     attempted(ledger, arm(1, 0), 2.0)
     attempted(ledger, arm(1, 1), 5.0, until=4)
-    (found,) = [each for each in plan([arm(1, 0), arm(1, 1)], ledger, H100).open]
+    (found,) = plan([arm(1, 0), arm(1, 1)], ledger, H100).open
     assert (found.expected_seconds, found.origin) == (5.0 * 6, Origin.MEASURED)
 
 

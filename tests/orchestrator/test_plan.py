@@ -9,8 +9,8 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.ledger import Ledger
 from orchestrator.cost import guess
+from orchestrator.ledger import Ledger
 from orchestrator.plan import finish_times, plan
 from orchestrator.trial import State, Trial
 

@@ -1,13 +1,14 @@
 """The simulator: the real queue on a cluster that need not exist, and the bound that no schedule beats."""
 
 import itertools
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 import toy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.placement import Node
@@ -54,6 +55,7 @@ def bound(trials: Sequence[PlannedTrial], nodes: Sequence[Node]) -> float:
     return lower_bound(ways(trials), after, capacity(nodes, gpus=True))
 
 
+@settings(deadline=None)
 @given(studies(), CLUSTERS)
 def test_nothing_is_lost_and_nothing_runs_before_its_parent(trials: list[PlannedTrial], nodes: list[Node]) -> None:
     """Each trial runs once, as long as expected, after the one that it begins from."""
@@ -68,6 +70,7 @@ def test_nothing_is_lost_and_nothing_runs_before_its_parent(trials: list[Planned
             assert span.started >= by_key[each.trial.after].expected_end - MOMENT
 
 
+@settings(deadline=None)
 @given(studies(), CLUSTERS)
 def test_no_gpu_and_no_core_is_given_twice(trials: list[PlannedTrial], nodes: list[Node]) -> None:
     """At every start the shares on each GPU add up to one at most, and cores to those of the node."""
@@ -83,6 +86,7 @@ def test_no_gpu_and_no_core_is_given_twice(trials: list[PlannedTrial], nodes: li
         assert all(len(set(each.devices)) == max(1, int(each.resources.gpus)) for each in running)
 
 
+@settings(deadline=None)
 @given(studies(), CLUSTERS)
 def test_no_run_ends_before_the_bound(trials: list[PlannedTrial], nodes: list[Node]) -> None:
     """Nor is the bound below what is plain: all GPU-seconds over all GPUs, and the longest trial."""
@@ -93,6 +97,7 @@ def test_no_run_ends_before_the_bound(trials: list[PlannedTrial], nodes: list[No
     assert least >= max(each.expected_seconds for each in trials) * (1 - 1e-6)
 
 
+@settings(deadline=None)
 @given(studies(), CLUSTERS)
 def test_what_is_first_is_never_starved(trials: list[PlannedTrial], nodes: list[Node]) -> None:
     """A trial that may start, and before which none stands, starts when those end that ran already: nothing that
@@ -154,7 +159,7 @@ def test_the_bound_chooses_among_ways() -> None:
     both = {"long": [Way(occupied=1, seconds=10.0), Way(occupied=4, seconds=3.0)]}
     assert lower_bound(both, {}, 4) == pytest.approx(3.0)
     assert lower_bound(both, {}, 1) == pytest.approx(10.0)
-    three = {name: both["long"] for name in "abc"}
+    three = dict.fromkeys("abc", both["long"])
     # By 9 all three must be wide: 36 GPU-hours, and 4 GPUs have 36 by then.
     assert lower_bound(three, {}, 4) == pytest.approx(9.0)
 
@@ -167,6 +172,7 @@ def test_the_bound_knows_chains() -> None:
     assert lower_bound(line, after, 1) == pytest.approx(12.0)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4),
     st.integers(1, 3),
@@ -202,5 +208,5 @@ def test_ten_thousand_trials_on_256_gpus(capsys: pytest.CaptureFixture[str]) -> 
         found = simulate(ordered(trials), nodes)
         took, ratio = time.perf_counter() - started, found.makespan / bound(trials, nodes)
         with capsys.disabled():
-            print(f"\n10,000 trials on 256 GPUs, {name}: {took:.1f} s, {ratio:.3f} times the lower bound")
+            sys.stdout.write(f"\n10,000 trials on 256 GPUs, {name}: {took:.1f} s, {ratio:.3f} times the lower bound\n")
         assert ratio < 1.02

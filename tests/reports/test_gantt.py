@@ -7,27 +7,37 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-import toy
 
 from orchestrator.placement import Node
 from orchestrator.queue import Running
-from orchestrator.trial import Resources
+from orchestrator.trial import Resources, Trial
 from reports.gantt import LEVELS, MOST_ROWS, Gantt, cells, folded, gantt, letters, lines, page, traces
+
+
+def trial(number: int) -> Trial:
+    return Trial(
+        key=str(number), name=f"toy-{number}.s0", arm=f"toy-{number}", seed=0, params={}, parameters=1, multiply_adds=1,
+        iterations=1, work=1.0, launches=1.0,
+    )  # fmt: skip
+
+
+def node(name: str = "one", *, gpus: int) -> Node:
+    return Node(id=name, host=name, cpus=64, gpus=gpus)
 
 
 def chart(spans: Sequence[tuple[int, str, Sequence[int], float, float, float]], nodes: Sequence[Node]) -> Gantt:
     """Of (trial, node, devices, GPUs, start, end)."""
     running = [
         Running(
-            key=toy.trial(number).key, node=node, resources=Resources(gpus=gpus), devices=devices, started=start,
+            key=trial(number).key, node=node, resources=Resources(gpus=gpus), devices=devices, started=start,
             expected_end=end,
         )
         for number, node, devices, gpus, start, end in spans
     ]  # fmt: skip
-    return gantt(running, {toy.trial(each[0]).key: toy.trial(each[0]) for each in spans}, nodes)
+    return gantt(running, {trial(each[0]).key: trial(each[0]) for each in spans}, nodes)
 
 
-ONE = [toy.node(gpus=2)]
+ONE = [node(gpus=2)]
 SHARED = [(0, "one", (0,), 0.5, 0.0, 10.0), (1, "one", (0,), 0.5, 0.0, 4.0), (2, "one", (0,), 0.5, 4.0, 8.0)]
 
 
@@ -59,7 +69,9 @@ def test_cores_are_rows_too() -> None:
 
 def test_cells_are_what_most_of_a_moment_is() -> None:
     """And how much of the row is at work then."""
-    found = chart([(0, "one", (0,), 1.0, 0.0, 4.0), (1, "one", (0,), 1.0, 4.0, 5.0), (2, "one", (1,), 1.0, 9.0, 10.0)], ONE)
+    found = chart(
+        [(0, "one", (0,), 1.0, 0.0, 4.0), (1, "one", (0,), 1.0, 4.0, 5.0), (2, "one", (1,), 1.0, 9.0, 10.0)], ONE
+    )
     assert cells(found.rows[0], found, 5) == [
         ("toy-0", 1.0), ("toy-0", 1.0), ("toy-1", 0.5), ("", 0.0), ("", 0.0),
     ]  # fmt: skip
@@ -78,9 +90,9 @@ def test_no_line_is_wider_than_asked(width: int) -> None:
 
 def test_many_rows_are_folded() -> None:
     """By GPU, then by node, then some nodes together; no bar is lost."""
-    nodes = [toy.node(f"n{number}", gpus=4) for number in range(60)]
+    nodes = [node(f"n{number}", gpus=4) for number in range(60)]
     spans = [(n, f"n{n % 60}", ((n // 60) % 4,), 0.5, 0.0, 9.0) for n in range(480)]
-    gpus = folded(chart([(n, "one", (n // 8,), 0.125, 0.0, 9.0) for n in range(32)], [toy.node(gpus=4)]), MOST_ROWS)
+    gpus = folded(chart([(n, "one", (n // 8,), 0.125, 0.0, 9.0) for n in range(32)], [node(gpus=4)]), MOST_ROWS)
     assert [(row.label, row.places) for row in gpus] == [(f"GPU {device}", 1.0) for device in range(4)]
     rows = folded(chart(spans, nodes), MOST_ROWS)
     assert len(rows) == 20
@@ -90,7 +102,7 @@ def test_many_rows_are_folded() -> None:
 
 def test_folded_nodes_are_bars_of_height() -> None:
     """Half of the places at work: half as high."""
-    nodes = [toy.node(f"n{number}", gpus=8) for number in range(8)]
+    nodes = [node(f"n{number}", gpus=8) for number in range(8)]
     spans = [(n, f"n{n // 8}", (n % 8,), 1.0, 0.0, 8.0 if n % 2 else 4.0) for n in range(64)]
     drawn, legend = lines(chart(spans, nodes), 79)
     assert [label for label, _ in drawn] == [f"node {number}" for number in range(1, 9)]
