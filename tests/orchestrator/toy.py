@@ -23,6 +23,9 @@ def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
         time.sleep(params.get("sleep", 0.0))
         progress.log(iteration, {"train_error": state / 21_474_836.47}, {"images_per_second": float(iteration)})
         _look(iteration, params, progress)
+        if "says" in params:
+            name, _, words = params["says"].partition(": ")
+            raise type(name, (RuntimeError,), {"__module__": "builtins"})(words)
         if iteration == params.get("raise_at"):
             raise RuntimeError(f"iteration {iteration} cannot be done")
         if iteration == params.get("die_at") and checkpoint is None:
