@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -136,6 +137,7 @@ def _words(name: str) -> set[str]:
     return set(re.findall(r"[a-z0-9.]+", name.lower())) - {"nvidia", "tesla", "geforce"}
 
 
+@cache
 def gpu_memory_mib(hardware: str) -> float:
     """Of one GPU: what its name says, or its model has."""
     if said := re.search(r"(\d+) ?GB", hardware):
@@ -253,13 +255,14 @@ class Costs:
             on_gpu: median(self._ratio(each) for each in here if each.on_gpu is on_gpu)
             for on_gpu in {each.on_gpu for each in here}
         }
+        self._names: dict[str, tuple[str, str, str]] = {}
         self._known: dict[tuple[str, str, str, Site, bool], tuple[float, Origin]] = {}
         """Seeds of an arm cost the same."""
 
     def iteration(self, trial: Trial, resources: Resources) -> tuple[float, Origin]:
         """Expected seconds of one iteration, and where that comes from."""
         at, on_gpu = site(resources), resources.gpus > 0
-        names = (trial.key if trial.key in self._by else "", *identities(trial))
+        names = self._names_of(trial)
         if (known := self._known.get((*names, at, on_gpu))) is None:
             known = self._known[*names, at, on_gpu] = self._iteration(names, work(trial), at, on_gpu)
         return known
@@ -279,7 +282,7 @@ class Costs:
 
     def memory_mib(self, trial: Trial) -> float:
         """What it takes of a GPU's memory, alone: measured, or estimated from multiply-adds and parameters."""
-        for name in (trial.key, *identities(trial)):
+        for name in self._names_of(trial):
             peaks = [each.peak_memory_mib for each in self._by.get(name, ()) if each.on_gpu and each.peak_memory_mib]
             if peaks:
                 return SPARE * max(peaks) + PROCESS_MIB
@@ -297,6 +300,12 @@ class Costs:
         if sharing == 1:
             return 1.0
         return self.gains.get(sharing) or min(sharing, MOST_SHARING, 1 / max(job.busy, 1e-9)) ** CONTENTION
+
+    def _names_of(self, trial: Trial) -> tuple[str, str, str]:
+        """Under what something may be known of it: its key, its arm, its kin."""
+        if (names := self._names.get(trial.key)) is None:
+            names = self._names[trial.key] = (trial.key if trial.key in self._by else "", *identities(trial))
+        return names
 
     def _ratio(self, each: Measured) -> float:
         """Measured over modelled."""

@@ -31,6 +31,9 @@ MOST_FITTED = 50_000
 LATEST = 1.5
 """Times the lower bound: the latest deadline of an order that fits trials together."""
 TOLERANCE = 0.01
+"""Share by which the search may get worse on its way, at its beginning; at its end it may not."""
+LEAST_SHARE = 0.05
+"""Of the work; an arm with less is no lever."""
 CLOSE = 1.02
 """Times the lower bound: nothing better is looked for."""
 
@@ -43,7 +46,7 @@ class Option:
     seconds: float
     origin: Origin
 
-    @property
+    @cached_property
     def way(self) -> Way:
         return Way(occupied=self.resources.gpus or self.resources.cpus, seconds=self.seconds)
 
@@ -205,6 +208,8 @@ class Case:
         """The trials in the order in which they are to start, with their resources, and the run that this makes."""
         search = _Search(self._simulated, self.bound, self._tries)
         for choice in self._candidates():
+            if not search.goes_on:
+                break
             given = [_given(each, choice[each.trial.key]) for each in self._runs]
             for before in ORDERS:
                 search.see(choice, [each.trial.key for each in ordered(given, before)])
@@ -222,9 +227,11 @@ class Case:
         seen: list[Choice] = []
         levels = sorted({option.way.occupied for options in self._options.values() for option in options})
         for level, stretch in product(levels, STRETCHES):
-            choice = {
-                key: _cheapest(_from(options, level), stretch * self.bound) for key, options in self._options.items()
+            chosen = {
+                id(options): _cheapest(_from(options, level), stretch * self.bound)
+                for options in self._options.values()
             }
+            choice = {key: chosen[id(options)] for key, options in self._options.items()}
             if choice not in seen:
                 seen.append(choice)
                 yield choice
@@ -273,9 +280,9 @@ class Case:
         for span in now.spans:
             work[arms[span.key]] = work.get(arms[span.key], 0.0) + span.occupied * (span.expected_end - span.started)
         dearest = max(work, key=lambda arm: work[arm])
-        if len(work) > 1:
+        share = work[dearest] / sum(work.values())
+        if len(work) > 1 and share >= LEAST_SHARE:
             rest = [each for each in self._runs if each.trial.arm != dearest]
-            share = work[dearest] / sum(work.values())
             yield Lever(
                 what=f"leave out {dearest}, which is {share:.0%} of the work".replace("%", " %"),
                 seconds=self._changed(runs=rest),
