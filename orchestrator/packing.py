@@ -62,7 +62,10 @@ class Lever:
 
 @dataclass(frozen=True, kw_only=True)
 class Packed(Plan):
-    """A plan whose trials have the resources that they are to get, and what a run of it would look like."""
+    """A plan whose trials have the resources that they are to get, and what a run of it would look like.
+
+    Open trials stand in the order in which they are to start: the longest first, unless another order ends sooner.
+    """
 
     hardware: str
     """Model on which the expected times are based; empty where nothing is known of it."""
