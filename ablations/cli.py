@@ -6,11 +6,13 @@ import re
 import sys
 import traceback
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from ablations.nearest import nearest
 from ablations.reader import StudyError
 
 if TYPE_CHECKING:
@@ -147,12 +149,25 @@ def run(
     tracking: TrackingOption = None,
     track: Annotated[bool, typer.Option("--track/--no-track", help="Copy committed records to MLflow.")] = True,
     commit_seconds: Annotated[float, typer.Option(min=0.0, help="Seconds between commits of a trial.")] = 30.0,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Ray cluster that this machine is a node of; by default one of its own."
+        ),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="ARM", help="Submit this arm alone.")] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0.0, metavar="GPU_HOURS", help="Spend at most so much; core-hours where no GPU is needed."),
+    ] = None,
 ) -> None:
     """Run what the ledger misses of a study, and resume what is partial; again, and nothing is submitted."""
     from rich.markup import escape
 
     from ablations.attempt import setting
     from ablations.trials import recorded
+    from orchestrator.cluster import embedded, joined
+    from orchestrator.drive import Limits
     from orchestrator.drive import run as drive
     from orchestrator.ledger import Ledger
     from orchestrator.plan import plan as make_plan
@@ -164,11 +179,13 @@ def run(
     results, console = results.resolve(), _stderr()
     planned = make_plan(trials, Ledger(results))
     _prepare((each.trial for each in planned.open), data, results / "data", console)
+    limits = Limits(slots=slots, only=_arms(loaded, only), budget_hours=budget)
     standing = drive(
         recorded(loaded),
-        trials,
+        lambda: make_plan(trials, Ledger(results)),
         setting(results, on, commit_seconds),
-        slots=slots or _slots(on, per_gpu),
+        partial(joined, address, _lost) if address else partial(embedded, slots or _slots(on, per_gpu), _lost),
+        limits,
         tracking=_tracking(tracking, results) if track else None,
         console=console,
     )
@@ -379,10 +396,11 @@ def _code(error: Exception) -> int:
         return WRONG_INPUT
     if isinstance(error, _Stop):
         return error.code
+    from orchestrator.drive import UnplaceableError
     from orchestrator.ledger import LedgerError
     from orchestrator.studies import StudyInUse
 
-    if isinstance(error, StudyInUse):
+    if isinstance(error, StudyInUse | UnplaceableError | ConnectionError):
         return UNREACHABLE
     if isinstance(error, LedgerError):
         return DAMAGED
@@ -420,6 +438,22 @@ def _trials(study: "Study", device: str, per_gpu: int = 1) -> "list[Trial]":
     if device == "cpu" and per_gpu > 1:
         raise StudyError(f"--per-gpu {per_gpu}: these trials run on the CPU, one per core; leave it out")
     return trials(study, gpus=1 / per_gpu if device == "cuda" else 0.0)
+
+
+def _arms(study: "Study", only: list[str] | None) -> list[str]:
+    """The arms that were asked for by name; where the study has no such arm, the nearest is named."""
+    names = [arm.name for arm in study.arms]
+    for name in only or ():
+        if name not in names:
+            near = nearest(name, names) or f"; its arms are {', '.join(names)}"
+            raise StudyError(f"--only: study {study.name} has no arm {name[:200]!r}{near}")
+    return only or []
+
+
+def _lost(reason: str) -> None:
+    """The cluster is gone, and what waits for it may wait for ever."""
+    _say(f"{reason}; what was committed is kept, and the same command goes on from there", UNREACHABLE)
+    os._exit(UNREACHABLE)
 
 
 def _prepare(trials: "Iterable[Trial]", data: Path, to: Path, console: "Console") -> None:

@@ -1,63 +1,171 @@
-"""One run of a study: hold it, plan it, start Ray and the forwarder, run what is missing, and let go of everything."""
+"""One run of a study: hold it, join a cluster, plan it, run what is missing, steer it, and let go of everything."""
 
+import secrets
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from orchestrator import schedule
+from orchestrator.cluster import Cluster
+from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger
-from orchestrator.plan import Plan, plan
-from orchestrator.schedule import Queue, Standing
+from orchestrator.placement import Node
+from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.queue import Queue, Standing
+from orchestrator.steering import forget, take
 from orchestrator.studies import RecordedStudy, sole_run, write_study
 from orchestrator.tracking import default_uri
-from orchestrator.trial import Trial
+from orchestrator.trial import Resources
 from orchestrator.watch import Watch, spoken
 from orchestrator.worker import Setting
 
 FORWARDER_SECONDS = 120
 """How long a run waits at its end for MLflow to catch up."""
+TICK_SECONDS = 1.0
+STUCK_SECONDS = 300.0
+"""How long a run waits for a node that is large enough, when nothing else is left to do."""
+
+
+class UnplaceableError(Exception):
+    """Trials wait, and the cluster has no node that could hold them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the user allows a run, beside what it is asked."""
+
+    slots: int | None = None
+    """Trials at a time; None: as many as fit."""
+    only: Sequence[str] = ()
+    """Arms whose trials alone are submitted; empty: all."""
+    budget_hours: float | None = None
+    """GPU-hours, or core-hours of trials that need no GPU."""
 
 
 def run(
     study: RecordedStudy,
-    trials: Sequence[Trial],
+    planner: Callable[[], Plan],
     setting: Setting,
+    cluster: Callable[[], AbstractContextManager[Cluster]],
+    limits: Limits,
     *,
-    slots: int,
     tracking: str | None,
     console: Console,
 ) -> Standing:
     """Submit exactly what the ledger misses and resume what is partial; again, and nothing is submitted.
 
+    `planner` compares what is asked with the ledger; it is called once the study is held.
+
     Raises StudyInUse if another run of the study is at work.
     """
     results = Path(setting.results)
-    ledger = Ledger(results)
     with sole_run(results, study.name):
         write_study(results, study)
-        now = plan(trials, ledger)
-        queue = Queue([each.trial for each in now.open], ledger)
-        _say(now, slots, console)
+        forget(results, study.name)
+        now = planner()
+        submitted = [each for each in now.open if not limits.only or each.trial.arm in limits.only]
+        _say(now, submitted, console)
         with _forwarding(results, study.name, tracking, console):
-            if now.open:
-                with Watch(study.name, now.open, queue.standing, ledger, console), schedule.cluster(slots):
-                    schedule.run(queue, setting, slots)
+            if not submitted:
+                return Standing(total=0)
+            with cluster() as joined:
+                return _run(study.name, submitted, setting, joined, limits, console)
+
+
+def _run(
+    study: str,
+    submitted: Sequence[PlannedTrial],
+    setting: Setting,
+    cluster: Cluster,
+    limits: Limits,
+    console: Console,
+) -> Standing:
+    results, ledger = Path(setting.results), Ledger(Path(setting.results))
+    queue = Queue(
+        submitted,
+        ledger,
+        cluster.nodes,
+        budget_seconds=limits.budget_hours * 3600 if limits.budget_hours is not None else None,
+        most=limits.slots,
+    )
+    console.print(_expected(cluster, submitted, limits.slots), highlight=False, soft_wrap=True)
+    expected = {each.trial.key: round(each.expected_seconds, 3) for each in submitted}
+    driver = Driver(results / "studies" / study, secrets.token_hex(8), cluster.about, expected)
+    helm = _Helm(study, results, queue, ledger, cluster, driver)
+    try:
+        with Watch(study, submitted, queue.standing, ledger, console):
+            schedule.run(queue, replace(setting, run=driver.run), cluster, helm.tick)
+    finally:
+        with suppress(OSError):
+            driver.tell(queue.standing, cluster.nodes, ended=True)
     return queue.standing
 
 
-def _say(now: Plan, slots: int, console: Console) -> None:
+class _Helm:
+    """Between two decisions of the queue: what users ask, what the budget allows, and what is told of it all."""
+
+    def __init__(
+        self, study: str, results: Path, queue: Queue, ledger: Ledger, cluster: Cluster, driver: Driver
+    ) -> None:
+        self._study, self._results, self._queue, self._ledger = study, results, queue, ledger
+        self._cluster, self._driver = cluster, driver
+        self._looked = 0.0
+        self._stuck_since: float | None = None
+
+    def tick(self) -> None:
+        """Once a second. Raises UnplaceableError when nothing has fitted any node for minutes."""
+        now = time.time()
+        if now - self._looked < TICK_SECONDS:
+            return
+        self._looked = now
+        with suppress(OSError):  # the results directory may be away for a while
+            for asked in take(self._results, self._study):
+                self._queue.cancel(asked.keys, asked.by)
+            self._queue.keep_budget(now)
+            for key in self._queue.stops:
+                self._ledger.ask_to_stop(key, self._driver.run)
+            self._driver.tell(self._queue.standing, self._cluster.nodes)
+        self._see_whether_stuck(now)
+
+    def _see_whether_stuck(self, now: float) -> None:
+        waiting = self._queue.unplaceable()
+        if self._queue.standing.running or not waiting:
+            self._stuck_since = None
+            return
+        self._stuck_since = self._stuck_since or now
+        if now - self._stuck_since > STUCK_SECONDS:
+            needs = waiting[0].resources
+            raise UnplaceableError(
+                f"no node of the cluster is large enough for {waiting[0].name} ({needs.cpus:g} cores,"
+                f" {needs.gpus:g} GPUs), and none came in {STUCK_SECONDS:.0f} s; what was committed is kept"
+            )
+
+
+def _say(now: Plan, submitted: Sequence[PlannedTrial], console: Console) -> None:
     states = ", ".join(f"{len(group)} {name}" for name, group in now.by_state().items())
-    console.print(f"{len(now.trials)} trials: {states}; {len(now.open)} submitted", highlight=False)
-    if now.open:
-        console.print(
-            f"local Ray on this machine, {slots} trials at a time; expected {spoken(now.wall_seconds(slots))}",
-            highlight=False,
-        )
+    console.print(f"{len(now.trials)} trials: {states}; {len(submitted)} submitted", highlight=False)
+
+
+def _expected(cluster: Cluster, submitted: Sequence[PlannedTrial], slots: int | None) -> str:
+    places = len(cluster.nodes)
+    at_once = sum(_places(node, submitted[0].trial.resources) for node in cluster.nodes)
+    at_once = min(at_once, slots) if slots else at_once
+    where = cluster.about if places == 1 else f"{cluster.about}, {places} nodes"
+    seconds = Plan(trials=submitted).wall_seconds(max(1, at_once))
+    return f"{where}, {at_once} trials at a time; expected {spoken(seconds)}"
+
+
+def _places(node: Node, resources: Resources) -> int:
+    """How many trials of this size a node holds at a time."""
+    by_cpu = int(node.cpus // resources.cpus) if resources.cpus else sys.maxsize
+    return min(by_cpu, round(node.gpus / resources.gpus) if resources.gpus else sys.maxsize)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class Standing:
     interruptions: dict[str, int] = field(default_factory=dict)
     """Key -> how often a trial was begun again after a death, a lost node, or a results directory that was away."""
     set_aside: dict[str, str] = field(default_factory=dict)
-    """Host -> why nothing is put there any more."""
+    """Node's id -> why nothing is put there any more."""
     spent_seconds: float = 0.0
     """GPU-seconds (core-seconds of trials without a GPU) of the attempts that have ended."""
 
@@ -122,13 +122,13 @@ class Queue:
     def nodes(self) -> list[Node]:
         """Alive, and not set aside; where all are set aside, all."""
         alive = [room.node for room in self._rooms.values()]
-        return [node for node in alive if node.host not in self.standing.set_aside] or alive
+        return [node for node in alive if node.id not in self.standing.set_aside] or alive
 
     def _room(self, node: Node) -> Room:
         room = Room(node)
         for each in self.standing.running.values():
             if each.node == node.id:
-                room.take(each.resources)
+                room.occupy(each.resources, each.devices)
         return room
 
     # What is next -----------------------------------------------------------------------------------------------------
@@ -334,9 +334,9 @@ class Queue:
         room = self._rooms.get(was.node)
         if room is None or self._in_a_row[was.node] < DEATHS_IN_A_ROW:
             return
-        if any(node.host != room.node.host and node.holds(was.resources) for node in self.nodes):
-            self.standing.set_aside[room.node.host] = (
-                f"{DEATHS_IN_A_ROW} trials in a row died there, {self.trials[was.key].name} the last"
+        if any(node.id != was.node and node.holds(was.resources) for node in self.nodes):
+            self.standing.set_aside[was.node] = (
+                f"{room.node.host}: {DEATHS_IN_A_ROW} trials in a row died there, {self.trials[was.key].name} the last"
             )
 
     # What the user asks for -------------------------------------------------------------------------------------------

@@ -1,201 +1,185 @@
-"""The trials of a plan on Ray Tune: Tune schedules, our Searcher decides. The only file that knows Ray.
-
-Tune's own state is thrown away: each run hands it the trials that the ledger still misses, longest expected first.
-"""
+"""The trials of a queue on Ray Tune: Tune schedules, our Searcher decides. Tune's own state is thrown away."""
 
 import io
 import logging
-import os
-import secrets
-import shlex
 import signal
-import sys
 import tempfile
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
-from orchestrator.ledger import Ledger, LedgerError
+from orchestrator.cluster import Cluster
+from orchestrator.queue import Queue, Running
 from orchestrator.trial import Resources, Trial
-from orchestrator.worker import Setting, execute
+from orchestrator.worker import Cause, Ending, Setting, execute
 
-TRIES_AFTER_ERROR = 2
-"""An error in a trial's code is tried once more, then the trial has failed."""
-DEATHS_WITHOUT_COMMIT = 3
-"""A trial whose process died is resumed without limit as long as it gets on; after so many deaths at one commit it
-has failed, because it would go on dying."""
-
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
+GRACE_SECONDS = 60.0
+"""An attempt that was asked to stop and does not is ended after this."""
 
 
-@dataclass
-class Standing:
-    """Where a run stands now; the Searcher writes it, whoever watches reads it."""
+def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], None]) -> None:
+    """Run the queue's trials on the connected cluster until each is done, failed or cancelled.
 
-    total: int
-    running: dict[str, str] = field(default_factory=dict)
-    """Tune's trial id -> key."""
-    done: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    """Key -> reason."""
-    submitted: int = 0
-
-
-class Queue:
-    """Which trial is next, and what becomes of one that ended: the decisions, without Ray."""
-
-    def __init__(self, trials: Sequence[Trial], ledger: Ledger) -> None:
-        self.trials = {trial.key: trial for trial in trials}
-        self.standing = Standing(total=len(self.trials))
-        self._waiting = deque(self.trials)
-        self._ledger = ledger
-        self._errors: Counter[str] = Counter()
-        self._deaths: Counter[tuple[str, int]] = Counter()
-
-    def next(self, ticket: str) -> str | None:
-        """The key to run under this ticket: the first that is ready; None while none is."""
-        key = next((each for each in self._waiting if self._ready(each)), None)
-        if key is not None:
-            self._waiting.remove(key)
-            self.standing.running[ticket] = key
-            self.standing.submitted += 1
-        return key
-
-    def _ready(self, key: str) -> bool:
-        """Whether the trial that it comes after is done; one that is not of this run was, or the plan blocks it."""
-        after = self.trials[key].after
-        return after not in self.trials or after in self.standing.done
-
-    @property
-    def over(self) -> bool:
-        return not self._waiting and not self.standing.running
-
-    def ended(self, ticket: str, *, died: bool, reason: str | None) -> None:
-        """A ticket's process died, or answered with None or the reason of its error."""
-        key = self.standing.running.pop(ticket, None)
-        if key is None:
-            return
-        if died:
-            self._died(key)
-        elif reason is None:
-            self.standing.done.append(key)
-        else:
-            self._errors[key] += 1
-            self._again(key, self._errors[key] < TRIES_AFTER_ERROR, reason)
-
-    def _died(self, key: str) -> None:
-        try:
-            head = self._ledger.folder(key).head()
-        except (LedgerError, OSError) as error:
-            self._failed(key, str(error))
-            return
-        if head is not None and head.result is not None:
-            self.standing.done.append(key)
-            return
-        at = head.iteration if head else 0
-        self._deaths[key, at] += 1
-        reason = f"its process died {DEATHS_WITHOUT_COMMIT} times after iteration {at} without a new commit"
-        self._again(key, self._deaths[key, at] < DEATHS_WITHOUT_COMMIT, reason)
-
-    def _again(self, key: str, worthwhile: bool, reason: str) -> None:
-        if worthwhile:
-            self._waiting.appendleft(key)
-        else:
-            self._failed(key, reason)
-
-    def _failed(self, key: str, reason: str) -> None:
-        """The trial has failed, and with it every trial that was to begin from it."""
-        self.standing.failed[key] = reason
-        for child in [each for each in self._waiting if self.trials[each].after == key]:
-            self._waiting.remove(child)
-            self._failed(child, f"it begins from {self.trials[key].name}, which failed: {reason}")
-
-
-@contextmanager
-def cluster(slots: int) -> Iterator[None]:
-    """An embedded Ray on this machine, `slots` logical cores, closed to others by a token of its own."""
-    os.environ.update(QUIET)
-    os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=slots,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"py_executable": shlex.quote(sys.executable)},  # Ray gives it to a shell, unquoted
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def run(queue: Queue, setting: Setting, slots: int) -> None:
-    """Run the queue's trials on the connected cluster, `slots` at a time, until each is done or failed.
-
-    A worker process is kept warm from one trial to the next. Raises KeyboardInterrupt if it is ended before.
+    A worker process is kept warm from one trial to the next. `tick` is called about ten times a second, and may
+    change what the queue holds. Raises KeyboardInterrupt if the run is ended before.
     """
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, slots))
     from ray import tune
 
-    trials = queue.trials
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable, trials=trials, setting=setting),
-        lambda config: tune.PlacementGroupFactory([_bundle(trials[config["key"]].resources)]),
+        tune.with_parameters(_trainable(), trials=dict(queue.trials), setting=setting), _placed
     )
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # an ended process is our Queue's affair, and it tells
     for each in (signal.SIGTERM, signal.SIGHUP):  # from a batch system or a closed terminal: as Ctrl-C, cleanly
         signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
+    hooks = _Hooks(queue, cluster, tick)
     with tempfile.TemporaryDirectory(prefix="ablate-tune-") as scratch, redirect_stdout(io.StringIO()):
         tune.Tuner(
             trainable,
-            tune_config=tune.TuneConfig(search_alg=_searcher(queue), num_samples=-1, reuse_actors=True),
+            tune_config=tune.TuneConfig(
+                search_alg=_searcher(hooks), scheduler=_scheduler(hooks), num_samples=-1, reuse_actors=True
+            ),
             run_config=tune.RunConfig(
                 name="run",
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
+    if hooks.trouble is not None:
+        raise hooks.trouble
     if not queue.over:
         raise KeyboardInterrupt  # Tune takes Ctrl-C for itself, ends the trials and returns as if all were well
 
 
-def _trainable(config: Mapping[str, Any], trials: Mapping[str, Trial], setting: Setting) -> None:
+def _placed(config: Mapping[str, Any]) -> Any:
+    """What a trial occupies, on the node that the queue chose for it."""
     from ray import tune
 
-    tune.report({"reason": execute(trials[config["key"]], setting)})
+    resources = Resources(**config["resources"])
+    bundle = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[{"ray.io/node-id": config["node"]}])
 
 
-def _bundle(resources: Resources) -> dict[str, float]:
-    return {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
+def _trainable() -> Any:
+    """One call of `step` is one attempt. A class, because Tune asks a function twice whether it is done."""
+    from ray import tune
+
+    class Attempt(tune.Trainable):
+        def setup(self, config: dict[str, Any], **known: Any) -> None:  # noqa: ARG002 - Tune's name
+            self._trials: Mapping[str, Trial] = known["trials"]
+            self._setting: Setting = known["setting"]
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:  # noqa: ARG002 - Tune's name
+            """The same process serves the next trial."""
+            return True
+
+        def step(self) -> dict[str, Any]:
+            resources = Resources(**self.config["resources"])
+            ending = execute(replace(self._trials[self.config["key"]], resources=resources), self._setting)
+            return {"cause": str(ending.cause), "reason": ending.reason, "done": True}
+
+    return Attempt
 
 
-def _searcher(queue: Queue) -> Any:
-    """Tune asks it for the next trial. Its hooks never raise: an exception in one would end the whole run."""
+class _Hooks:
+    """What Tune's hooks do. None of them raises: an exception in one would end the whole run there and then."""
+
+    def __init__(self, queue: Queue, cluster: Cluster, tick: Callable[[], None]) -> None:
+        self._queue, self._cluster, self._tick = queue, cluster, tick
+        self.trouble: Exception | None = None
+        """What went wrong in a hook: raised once Tune has ended."""
+        self._tune_trials: dict[str, Any] = {}
+        self._asked: dict[str, float] = {}
+        """Key -> since when its attempt is asked to stop."""
+        self._reasons: dict[str, str] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tune pickles what it is given, for a restoration that we never ask for."""
+        return object, ()
+
+    def next(self, ticket: str) -> Running | None:
+        try:
+            self._tick()
+            self._queue.see(self._cluster.nodes)
+            return self._queue.next(ticket, time.time())
+        except Exception as error:  # noqa: BLE001 - kept, and raised after Tune's end
+            self.trouble = self.trouble or error
+            return None
+
+    @property
+    def over(self) -> bool:
+        return self._queue.over or self.trouble is not None
+
+    def added(self, trial: Any) -> None:
+        self._tune_trials[trial.trial_id] = trial
+
+    def broke(self, trial: Any) -> None:
+        """Tune is about to tell that this one ended with an error, and has written down which."""
+        with suppress(OSError, TypeError):
+            if (reason := _reason(Path(trial.error_file).read_text(encoding="utf-8"))) is not None:
+                self._reasons[trial.trial_id] = reason
+
+    def ended(self, ticket: str, result: Mapping[str, Any] | None, error: bool) -> None:
+        self._tune_trials.pop(ticket, None)
+        if not error and result is not None and "cause" in result:
+            ending = Ending(cause=Cause(result["cause"]), reason=result["reason"])
+        else:
+            ending = Ending(cause=self._why_gone(ticket), reason=self._reasons.pop(ticket, None))
+        try:
+            self._queue.ended(ticket, ending, time.time())
+        except Exception as trouble:  # noqa: BLE001 - kept, and raised after Tune's end
+            self.trouble = self.trouble or trouble
+
+    def _why_gone(self, ticket: str) -> Cause:
+        """Whether the process of a trial died by itself, or with its node."""
+        running = self._queue.standing.running.get(ticket)
+        try:
+            alive = {node.id for node in self._cluster.look()}
+        except Exception:  # noqa: BLE001 - the cluster is away, and the node with it
+            return Cause.NODE_LOST
+        return Cause.DIED if running is not None and running.node in alive else Cause.NODE_LOST
+
+    def clear(self, controller: Any) -> None:
+        """Have Tune give up what waits for a node that is gone, and what does not stop though it was asked to."""
+        alive, now = {node.id for node in self._cluster.nodes}, time.monotonic()
+        for ticket, running in list(self._queue.standing.running.items()):
+            trial = self._tune_trials.get(ticket)
+            if trial is None:
+                continue
+            if running.key in self._queue.stops:
+                asked = self._asked.setdefault(ticket, now)
+                if trial.status == "PENDING" or now - asked > GRACE_SECONDS:
+                    controller.stop_trial(trial)
+            elif trial.status == "PENDING" and running.node not in alive:
+                controller.stop_trial(trial)
+
+
+def _reason(said: str) -> str | None:
+    """What of Ray's words on a process that is gone helps a reader; a death by itself has no more to tell."""
+    if "OutOfMemoryError" in said:
+        return "Ray ended it, because its node had run out of memory"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1][:300] if "Traceback" in said else None
+
+
+def _searcher(hooks: _Hooks) -> Any:
+    """Tune asks it for the next trial."""
     from ray.tune.search import Searcher
 
     class QueueSearcher(Searcher):
         def suggest(self, trial_id: str) -> Any:
-            key = queue.next(trial_id)
-            if key is None:
-                return Searcher.FINISHED if queue.over else None
-            return {"key": key}
+            running = hooks.next(trial_id)
+            if running is None:
+                return Searcher.FINISHED if hooks.over else None
+            return {"key": running.key, "node": running.node, "resources": asdict(running.resources)}
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            answered = result is not None and "reason" in result
-            queue.ended(trial_id, died=error or not answered, reason=result["reason"] if result and answered else None)
+            hooks.ended(trial_id, result, error)
 
         def save(self, checkpoint_path: str) -> None:
             """Nothing: the ledger is the state."""
@@ -204,3 +188,20 @@ def _searcher(queue: Queue) -> Any:
             """Nothing: a new run plans anew."""
 
     return QueueSearcher()
+
+
+def _scheduler(hooks: _Hooks) -> Any:
+    """First come, first served: the Searcher has decided already. It is here for its hold on Tune's trials."""
+    from ray.tune.schedulers import FIFOScheduler
+
+    class Clearing(FIFOScheduler):
+        def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002 - Tune's name
+            hooks.added(trial)
+
+        def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002 - Tune's name
+            hooks.broke(trial)
+
+        def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            hooks.clear(tune_controller)  # and none is preferred: Tune then starts whatever waits
+
+    return Clearing()

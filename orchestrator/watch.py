@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.ledger import Ledger, LedgerError
 from orchestrator.plan import PlannedTrial
-from orchestrator.schedule import Standing
+from orchestrator.queue import Standing
 
 REFRESH_SECONDS = 0.5
 
@@ -22,7 +22,7 @@ def share_done(planned: Sequence[PlannedTrial], standing: Standing, ledger: Ledg
     total = sum(each.expected_seconds for each in planned)
     behind = 0.0
     ended = {*standing.done, *standing.failed}
-    running = set(standing.running.values())
+    running = {each.key for each in list(standing.running.values())}
     for each in planned:
         if each.trial.key in ended:
             behind += each.expected_seconds
@@ -94,7 +94,7 @@ class Watch:
         parts = [f"{len(standing.done)}/{standing.total} done"]
         if standing.failed:
             parts.append(f"[red]{len(standing.failed)} failed[/red]")
-        running = [self._names[key] for key in list(standing.running.values())[:3]]
+        running = [self._names[each.key] for each in list(standing.running.values())[:3]]
         return ", ".join(parts) + (f"; running {', '.join(running)}" if running else "")
 
 

@@ -1,0 +1,130 @@
+"""The Ray cluster that a run uses: one of its own on this machine, or one that is there already."""
+
+import logging
+import os
+import secrets
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from orchestrator.placement import Node
+
+LOOK_SECONDS = 1.0
+"""Between two roll calls of the nodes."""
+LOST_SECONDS = 30.0
+"""After so long without an answer the cluster is given up. Ray would end the process after 60, without a word."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is thrown away: the ledger is the state
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # our Queue hands out what fits, and nothing else
+}
+
+Lost = Callable[[str], None]
+"""Told that the cluster does not answer any more, on another thread than the run's, which may hang for ever."""
+
+
+class Cluster:
+    """A cluster that this process is connected to."""
+
+    def __init__(self, about: str, lost: Lost) -> None:
+        self.about = about
+        """In words, as `local Ray on this machine`."""
+        self._lost = lost
+        self._nodes: list[Node] = []
+        self._answered = time.monotonic()
+        self._over = threading.Event()
+        self.look()
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Alive at the last roll call."""
+        return self._nodes
+
+    def look(self) -> list[Node]:
+        """Ask who is alive, now."""
+        import ray
+
+        self._nodes = [_node(each) for each in ray.nodes() if each["Alive"]]
+        self._answered = time.monotonic()
+        return self._nodes
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look again and again while the block lasts; a cluster that does not answer is told as lost."""
+        for work in (self._look_again, self._listen):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            yield
+        finally:
+            self._over.set()
+
+    def _look_again(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            with suppress(Exception):  # no answer; `_listen` says when it has been too long
+                self.look()
+
+    def _listen(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            if time.monotonic() - self._answered > LOST_SECONDS:
+                self._lost(f"{self.about} has not answered for {LOST_SECONDS:.0f} s")
+                return
+
+
+@contextmanager
+def embedded(slots: int, lost: Lost) -> Iterator[Cluster]:
+    """An embedded Ray on this machine, `slots` logical cores, closed to others by a token of its own."""
+    os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    with _connected(
+        "local Ray on this machine",
+        lost,
+        address="local",
+        num_cpus=slots,
+        include_dashboard=False,
+        runtime_env={"py_executable": shlex.quote(sys.executable)},  # Ray gives it to a shell, unquoted
+    ) as cluster:
+        yield cluster
+
+
+@contextmanager
+def joined(address: str, lost: Lost) -> Iterator[Cluster]:
+    """The cluster at `HOST:PORT`, or `auto` for the one that this machine is a node of.
+
+    Raises ConnectionError if there is none.
+    """
+    with _connected(f"Ray at {address}", lost, address=address) as cluster:
+        yield cluster
+
+
+@contextmanager
+def _connected(about: str, lost: Lost, **how: Any) -> Iterator[Cluster]:
+    os.environ.update(QUIET)
+    import ray
+
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
+    try:
+        cluster = Cluster(about, lost)
+        with cluster.watched():
+            yield cluster
+    finally:
+        ray.shutdown()
+
+
+def _node(said: dict[str, Any]) -> Node:
+    resources, labels = said["Resources"], said.get("Labels", {})
+    return Node(
+        id=said["NodeID"],
+        host=said.get("NodeManagerHostname") or said["NodeManagerAddress"],
+        cpus=resources.get("CPU", 0.0),
+        gpus=int(resources.get("GPU", 0)),
+        gpu=labels.get("ray.io/accelerator-type", ""),
+    )

@@ -1,0 +1,131 @@
+"""What a driver says of its run while it is at work, and what it said last: `studies/<name>/driver.json`.
+
+The ledger knows what became of each trial; this knows what the run makes of it: where trials are now, what failed
+without ever committing, what was cancelled, which nodes are set aside. A status reads it on any machine.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from orchestrator.ledger import write_json
+from orchestrator.placement import Node
+from orchestrator.queue import Standing
+
+FORMAT = 1
+WRITE_SECONDS = 2.0
+"""Between two writings, at least."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a trial runs now."""
+
+    host: str
+    gpus: float
+    cpus: float
+    started: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverRecord:
+    """A run of a study, as its driver last told it. Times are seconds since the epoch."""
+
+    run: str
+    """Names the run: an attempt stops by the word of its own alone."""
+    host: str
+    pid: int
+    job: str | None
+    """Submission id, where the driver is a job on a Ray cluster."""
+    cluster: str
+    started: float
+    written: float
+    ended: float | None
+    nodes: Sequence[Mapping[str, Any]]
+    """`id`, `host`, `cpus`, `gpus`, `gpu` of each that is alive."""
+    expected_seconds: Mapping[str, float]
+    """Of each trial that the run was to submit, what was expected to be left of it."""
+    running: Mapping[str, Place] = field(default_factory=dict)
+    done: Sequence[str] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    cancelled: Mapping[str, str] = field(default_factory=dict)
+    unaffordable: Sequence[str] = ()
+    interruptions: Mapping[str, int] = field(default_factory=dict)
+    set_aside: Sequence[str] = ()
+    """Why each node is that is."""
+    spent_seconds: float = 0.0
+    """GPU-seconds, or core-seconds of trials without a GPU, up to `written`."""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError for anything but a record that this version reads."""
+        if data["format"] > FORMAT:
+            raise ValueError(f"format {data['format']}")
+        values = {name: value for name, value in data.items() if name != "format"}
+        return cls(**{**values, "running": {key: Place(**place) for key, place in data["running"].items()}})
+
+
+class Driver:
+    """Keeps the record of this process's run."""
+
+    def __init__(self, folder: Path, run: str, cluster: str, expected_seconds: Mapping[str, float]) -> None:
+        self.run = run
+        self._path = folder / "driver.json"
+        self._cluster, self._expected = cluster, dict(expected_seconds)
+        self._started = time.time()
+        self._written = 0.0
+
+    def tell(self, standing: Standing, nodes: Sequence[Node], *, ended: bool = False) -> None:
+        """Write how the run stands, unless that was done just now. Raises OSError."""
+        now = time.time()
+        if not ended and now - self._written < WRITE_SECONDS:
+            return
+        self._written = now
+        write_json(self._path, {"format": FORMAT} | asdict(self._record(standing, nodes, now, ended)))
+
+    def _record(self, standing: Standing, nodes: Sequence[Node], now: float, ended: bool) -> DriverRecord:
+        hosts = {node.id: node.host for node in nodes}
+        running = list(standing.running.values())
+        return DriverRecord(
+            run=self.run,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            job=os.environ.get("ABLATE_JOB"),
+            cluster=self._cluster,
+            started=self._started,
+            written=now,
+            ended=now if ended else None,
+            nodes=[asdict(node) for node in nodes],
+            expected_seconds=self._expected,
+            running={
+                each.key: Place(
+                    host=hosts.get(each.node, "a node that is gone"),
+                    gpus=each.resources.gpus,
+                    cpus=each.resources.cpus,
+                    started=each.started,
+                )
+                for each in running
+            },
+            done=list(standing.done),
+            failed=dict(standing.failed),
+            cancelled=dict(standing.cancelled),
+            unaffordable=list(standing.unaffordable),
+            interruptions=dict(standing.interruptions),
+            set_aside=list(standing.set_aside.values()),
+            spent_seconds=standing.spent_seconds + sum(each.occupied * (now - each.started) for each in running),
+        )
+
+
+def read_driver(results: Path, study: str) -> DriverRecord | None:
+    """What the driver of the study's last run told last; None if there was none, or it cannot be read."""
+    try:
+        text = (results / "studies" / study / "driver.json").read_text(encoding="utf-8")
+        return DriverRecord.of(json.loads(text))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
