@@ -27,8 +27,10 @@ JOINING = timedelta(minutes=30)
 """For a process to start and import PyTorch, on a machine that is busy."""
 TOGETHER = timedelta(days=365)
 """A replica waits for the first as long as a probe or a commit takes; that one died is not told by the clock."""
-PARTING_SECONDS = 10.0
+PARTING_SECONDS = 30.0
 """For what follows the end of one process: an exception in another, or its own end."""
+REPORT_SECONDS = 5.0
+"""For the report of an exception, which was written before the process ended."""
 LOOPBACK = "lo"
 FOLLOWER = ("-P", "-m", "ablations.follower")
 """What Python runs for each other replica; not out of the folder where the trial happens to be run."""
@@ -210,7 +212,7 @@ class _Crew:
 
     def reason(self) -> Exception | None:
         """The exception that ended another replica, if one ends about now."""
-        self._fell.wait(PARTING_SECONDS / 2)
+        self._fell.wait(REPORT_SECONDS)
         return self._reason
 
     def end(self, *, aborting: bool) -> None:

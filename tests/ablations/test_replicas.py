@@ -438,8 +438,8 @@ def killed(place: Path, victim: str, moment: int) -> tuple[int, str]:
         time.sleep(0.005)
     (other,) = psutil.Process(process.pid).children()
     os.kill(process.pid if victim == "first" else other.pid, signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
-    _, alive = psutil.wait_procs([other], timeout=60)
+    _, said = process.communicate(timeout=240)
+    _, alive = psutil.wait_procs([other], timeout=240)
     assert not alive, "a replica is left behind"
     return process.returncode, said
 
