@@ -200,6 +200,16 @@ class TrialFolder:
         files = sorted((self.path / "attempts").glob("*.json"))
         return [record for record in map(_read_json, files) if record is not None]
 
+    def replicas(self) -> int | None:
+        """How many replicas made the last commit; None before the first. As many resume it bit for bit.
+
+        Raises LedgerError as `head` does.
+        """
+        head = self.head()
+        if head is None:
+            return None
+        return replicas(_read_json(self.path / "attempts" / f"{head.attempt:04d}.json") or {})
+
 
 class Ledger:
     """A results directory, shared by all nodes."""
@@ -454,6 +464,13 @@ class Attempt:
         if (waited := time.monotonic() - began) > STORAGE_WAITS[0]:
             self._started += waited  # which was no training
             self._notes.append(f"waited {waited:.0f} s until the results directory could be written")
+
+
+def replicas(attempt: Mapping[str, Any]) -> int:
+    """How many an attempt's record says that it had; 1 where it does not say."""
+    site = attempt.get("site")
+    count = site.get("replicas") if isinstance(site, Mapping) else None
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 def _commit(data: Mapping[str, Any]) -> Commit:
