@@ -17,13 +17,12 @@ from orchestrator import schedule
 from orchestrator.cluster import Cluster
 from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger
-from orchestrator.placement import Node
 from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.queue import Queue, Standing
+from orchestrator.simulate import simulate
 from orchestrator.steering import forget, take
 from orchestrator.studies import RecordedStudy, sole_run, write_study
 from orchestrator.tracking import default_uri, without_password
-from orchestrator.trial import Resources
 from orchestrator.watch import Watch, spoken
 from orchestrator.worker import Setting
 
@@ -175,18 +174,11 @@ def _say(now: Plan, submitted: Sequence[PlannedTrial], console: Console) -> None
 
 
 def _expected(cluster: Cluster, submitted: Sequence[PlannedTrial], slots: int | None) -> str:
-    places = len(cluster.nodes)
-    at_once = sum(_places(node, submitted[0].trial.resources) for node in cluster.nodes)
-    at_once = min(at_once, slots) if slots else at_once
-    where = cluster.about if places == 1 else f"{cluster.about}, {places} nodes"
-    seconds = Plan(trials=submitted).wall_seconds(max(1, at_once))
-    return f"{where}, {at_once} trials at a time; expected {spoken(seconds)}"
-
-
-def _places(node: Node, resources: Resources) -> int:
-    """How many trials of this size a node holds at a time."""
-    by_cpu = int(node.cpus // resources.cpus) if resources.cpus else sys.maxsize
-    return min(by_cpu, round(node.gpus / resources.gpus) if resources.gpus else sys.maxsize)
+    nodes = cluster.nodes
+    where = cluster.about if len(nodes) == 1 else f"{cluster.about}, {len(nodes)} nodes"
+    found = simulate(submitted, nodes, most=slots)
+    at_once = sum(each.started == 0 for each in found.spans)
+    return f"{where}, {at_once} trials at a time; expected {spoken(found.makespan)}"
 
 
 @contextmanager

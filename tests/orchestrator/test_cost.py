@@ -17,7 +17,6 @@ from orchestrator.cost import (
     guess,
     measured_beside,
     most_measured_gpu,
-    replicas_of,
     same_hardware,
     work,
 )
@@ -220,8 +219,6 @@ def test_the_replicas_with_which_a_trial_began(tmp_path: Path) -> None:
     """It goes on with as many: the plan knows."""
     ledger = Ledger(tmp_path)
     attempted(ledger, arm(1, 0), 1.0, PAIR, until=3)
-    assert replicas_of(ledger.folder(arm(1, 0).key)) == 2
-    assert replicas_of(ledger.folder(arm(1, 1).key)) is None
     (found,) = plan([arm(1, 0)], ledger, H100).open
     assert found.replicas == 2
 
