@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from orchestrator.findings import Finding
 from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.runs import Outcome, Run
 from orchestrator.studies import RecordedStudy
@@ -28,6 +29,9 @@ COLOURS = {
     "blocked": "bright_black",
     "missing": "bright_black",
     "undecided": "yellow",
+    "ok": "green",
+    "warn": "yellow",
+    "bad": "red",
 }
 
 
@@ -236,3 +240,10 @@ def print_verdicts(verdicts: Sequence[Mapping[str, Any]], console: Console) -> N
         for line in (each["statistic"], each["reason"], each["measured"], *each["caveats"]):
             if line:
                 console.print(f"    {line}", style="bright_black", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_findings(findings: Sequence[Finding], console: Console) -> None:
+    """Each on one line, with what to do about it."""
+    for each in findings:
+        level = coloured(each.level) + " " * (4 - len(each.level))
+        console.print(f"{level}  {escape(each.line)}", highlight=False, soft_wrap=True)
