@@ -289,7 +289,13 @@ def submit(
         for what, command in ways(head, submission, job).items():
             typer.echo(f"  {what}: {command}")
     if follow:
-        raise typer.Exit(follow_job(head, job, write_out))
+        try:
+            code = follow_job(head, job, write_out)
+        except KeyboardInterrupt:
+            _fail(f"not followed any more; job {job} goes on", INTERRUPTED)
+        if code == INTERRUPTED:
+            _fail(f"job {job} was stopped; what was committed is kept, and the same command goes on", INTERRUPTED)
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -79,7 +79,8 @@ def fit_findings(trials: Sequence[Trial], nodes: Sequence[Node]) -> list[Finding
 
 
 def _size(cpus: float, gpus: float) -> str:
-    return f"{cpus:g} cores and {gpus:g} GPUs" if gpus else f"{cpus:g} cores"
+    cores = f"{cpus:g} core" + ("s" if cpus != 1 else "")
+    return f"{cores} and {gpus:g} GPU" + ("s" if gpus != 1 else "") if gpus else cores
 
 
 def _host(node: Mapping[str, Any]) -> str:
@@ -141,7 +142,7 @@ def _packages(nodes: Sequence[Mapping[str, Any]]) -> list[Finding]:
         Finding(
             about="packages",
             level="bad",
-            says=f"{_named(each)} lacks {missing}",
+            says=f"{_named(each)} lack{'s' if len(each) == 1 else ''} {missing}",
             do="install what constraints.txt lists into the Python that Ray runs with there",
         )
         for missing, each in lacking.items()
