@@ -5,6 +5,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -41,29 +42,30 @@ def token_findings() -> list[Finding]:
 
 def _others_read(path: Path) -> bool:
     """Whether the file's mode lets other users read it, and its folders let them come so far."""
-    path = path.resolve()
-    through = all(folder.stat().st_mode & (stat.S_IXOTH | stat.S_IXGRP) for folder in path.parents)
-    return through and bool(path.stat().st_mode & (stat.S_IROTH | stat.S_IRGRP))
+    return _others_come_to(path.resolve()) and bool(path.stat().st_mode & (stat.S_IROTH | stat.S_IRGRP))
+
+
+def _others_come_to(path: Path) -> bool:
+    return all(folder.stat().st_mode & (stat.S_IXOTH | stat.S_IXGRP) for folder in path.parents)
 
 
 def exposed() -> list[Finding]:
     """Whether a Ray that runs on this machine takes anyone who reaches its ports."""
-    found = []
-    for address in sorted(_heads()):
-        if is_loopback(address.rpartition(":")[0]):
-            continue
-        try:
-            anyone = takes_anyone(address)
-        except HeadError as error:
-            found.append(Finding(about="ports", level="warn", says=str(error)))
-            continue
-        if anyone:
-            says = f"Ray at {address} asks for no token, and listens on every interface: who reaches it runs code here"
-            do = "start it with RAY_AUTH_MODE=token (docs/cluster.md)"
-            found.append(Finding(about="ports", level="bad", says=says, do=do))
-        else:
-            found.append(Finding(about="ports", level="ok", says=f"Ray at {address} asks for a token"))
+    heads = sorted(each for each in _heads() if not is_loopback(each.rpartition(":")[0]))
+    with ThreadPoolExecutor(4) as asking:
+        found = list(asking.map(_exposed, heads))
     return found or [Finding(about="ports", level="ok", says="no Ray of this machine is open to others")]
+
+
+def _exposed(address: str) -> Finding:
+    try:
+        anyone = takes_anyone(address)
+    except HeadError as error:
+        return Finding(about="ports", level="warn", says=str(error))
+    if not anyone:
+        return Finding(about="ports", level="ok", says=f"Ray at {address} asks for a token")
+    says = f"Ray at {address} asks for no token, and listens on every interface: who reaches it runs code here"
+    return Finding(about="ports", level="bad", says=says, do="start it with RAY_AUTH_MODE=token (docs/cluster.md)")
 
 
 def _heads() -> set[str]:

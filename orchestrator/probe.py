@@ -123,7 +123,8 @@ def survey_by_job(head: Head, results: Path | None) -> Mapping[str, Any]:
 
 def _answer(head: Head, job: str) -> Mapping[str, Any]:
     """What the job tells at its end."""
-    until = time.monotonic() + START_SECONDS + SURVEY_SECONDS
+    seconds = START_SECONDS + SURVEY_SECONDS
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         known = head.job(job)
         if known["status"] in ENDED:
@@ -133,7 +134,9 @@ def _answer(head: Head, job: str) -> Mapping[str, Any]:
             why = (known.get("message") or "it told nothing").strip().splitlines()[-1]
             raise HeadError(f"{head.address} cannot run a small job that looks at the nodes: {why}")
         time.sleep(0.2)
-    raise HeadError(f"{head.address}: a small job that looks at the nodes did not end in {until:.0f} s: is it busy?")
+    raise HeadError(
+        f"{head.address}: a small job that looks at the nodes did not end in {seconds:g} s: is the cluster busy?"
+    )
 
 
 def _told(said: Mapping[str, Any], address: str) -> Mapping[str, Any]:
@@ -181,7 +184,8 @@ def _ask(arguments: Sequence[str], environment: Mapping[str, str], limits: Mappi
     )
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     assert process.stdout is not None
-    threading.Thread(target=_read, args=(process.stdout, lines.put), daemon=True).start()
+    reader = threading.Thread(target=_read, args=(process.stdout, lines.put), daemon=True)
+    reader.start()
     try:
         for step, seconds in limits.items():
             said = _step(lines, step, seconds)
@@ -191,11 +195,13 @@ def _ask(arguments: Sequence[str], environment: Mapping[str, str], limits: Mappi
     finally:
         process.kill()
         process.wait()
+        reader.join(SECONDS)
 
 
 def _read(stream: Any, put: Callable[[str | None], None]) -> None:
-    for line in stream:
-        put(line)
+    with stream:
+        for line in stream:
+            put(line)
     put(None)
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.ledger import Ledger
+
 ROOT = Path(__file__).parents[1]
 CLUSTERS = ROOT / "docs" / "clusters"
 HOSTS = {"head": "10.203.0.1", "worker1": "10.203.0.2", "worker2": "10.203.0.3", "client": "10.203.0.4"}
@@ -172,7 +174,8 @@ class Client:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def one_line(said: Said) -> str:
@@ -244,11 +247,13 @@ def test_a_study_is_submitted_from_another_network(hosts: Hosts) -> None:
     assert "3 answer" in doctor.out
 
     follow_a_run(client, where)
-    trials = sorted((results / "trials").iterdir())
-    ran = [json.loads(path.read_text())["host"] for trial in trials for path in (trial / "attempts").glob("*.json")]
-    say(f"{len(trials)} trials: " + ", ".join(f"{ran.count(host)} on {host}" for host in sorted(set(ran))))
+    ledger = Ledger(results)
+    folders = [ledger.folder(key) for key in ledger.trials()]
+    ran = [json.loads(path.read_text())["host"] for each in folders for path in (each.path / "attempts").glob("*.json")]
+    say(f"{len(folders)} trials: " + ", ".join(f"{ran.count(host)} on {host}" for host in sorted(set(ran))))
     assert set(ran) == {"worker1", "worker2"}
-    assert all(json.loads((trial / "commit.json").read_text())["result"] for trial in trials)
+    assert len(folders) == 16
+    assert all(each.commits()[0].result for each in folders)
 
     again = client.ablate("submit", "digits-depth", *where, *SMALL, "--follow")
     assert again.code == 0
@@ -286,14 +291,14 @@ def follow_a_run(client: Client, where: tuple[str, ...]) -> None:
     """To its end; meanwhile nobody submits the study again."""
     began = time.monotonic()
     say("$ ablate submit digits-depth --follow")
-    following = client.begin("submit", "digits-depth", *where, *SMALL, "--follow")
     refused = None
-    assert following.stdout is not None
-    for line in following.stdout:
-        say(f"    {line.rstrip()}")
-        if "16 submitted" in line and refused is None:
-            refused = client.ablate("submit", "digits-depth", *where, *SMALL)
-    assert following.wait() == 0
+    with client.begin("submit", "digits-depth", *where, *SMALL, "--follow") as following:
+        assert following.stdout is not None
+        for line in following.stdout:
+            say(f"    {line.rstrip()}")
+            if "16 submitted" in line and refused is None:
+                refused = client.ablate("submit", "digits-depth", *where, *SMALL)
+    assert following.returncode == 0
     say(f"followed to its end in {time.monotonic() - began:.0f} s")
     assert refused is not None
     assert refused.code == 4
