@@ -15,6 +15,7 @@ A commit makes curves and checkpoint valid together: append and fsync the curves
 rename `commit.json` into place. What was not committed did not happen: the next attempt cuts it off.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,7 +23,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -41,6 +42,13 @@ OUTCOMES = ("finished", "diverged")
 """Of a trial that has its result."""
 STOP_SECONDS = 1.0
 """Between two looks of an attempt for a word to stop."""
+AWAY = {
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN,
+    errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+}  # fmt: skip
+"""What a full disk says, or a server of files that is away. A missing right is no such thing."""
+STORAGE_WAITS = (1.0, 2.0, 5.0, 10.0, *[30.0] * 19)
+"""Seconds between the tries of an attempt to write: what it has computed since its last commit waits with it."""
 
 
 class LedgerError(Exception):
@@ -49,6 +57,10 @@ class LedgerError(Exception):
 
 class Stopped(Exception):
     """The attempt was asked to stop, and has committed."""
+
+
+class StorageError(Exception):
+    """The results directory cannot be written, and was waited for: it is full, or away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +203,14 @@ class Ledger:
         """Begin an attempt at the trial; it alone may write the folder until it ends.
 
         With `wait`, another living attempt is waited for; without, it raises BlockingIOError. `run` is the run of a
-        study that may ask it to stop.
+        study that may ask it to stop. Raises StorageError if the directory cannot be written.
         """
-        return Attempt(self.root / "trials" / trial.key, trial, provenance, commit_seconds, wait, run)
+        try:
+            return Attempt(self.root / "trials" / trial.key, trial, provenance, commit_seconds, wait, run)
+        except OSError as error:
+            if error.errno in AWAY:
+                raise StorageError(last_line(error)) from error
+            raise
 
     def ask_to_stop(self, key: str, run: str) -> None:
         """Ask the attempt at this trial that is part of the run to commit and stop; it looks every second."""
@@ -220,7 +237,7 @@ class Attempt:
                 write_json(path / "trial.json", {"format": FORMAT, "created": _now()} | asdict(trial))
             self._adopt()
             if not self.done:
-                self._begin(provenance, held)
+                self._begin(provenance)
             self._held = held.pop_all()
 
     @property
@@ -250,7 +267,7 @@ class Attempt:
 
     def about(self, facts: Mapping[str, Any]) -> None:
         self._record |= facts
-        write_json(self._record_path, self._record)
+        self._durably(lambda: write_json(self._record_path, self._record))
 
     def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
         self._pending["curves.jsonl"] += _line({"iteration": iteration} | plain(values))
@@ -264,7 +281,8 @@ class Attempt:
         return time.monotonic() - self._last_commit >= self._commit_seconds or self._asked_to_stop()
 
     def commit(self, iteration: int, checkpoint: bytes) -> None:
-        """As the protocol says. Raises Stopped, after the commit, if the attempt was asked to stop."""
+        """As the protocol says. Raises Stopped, after the commit, if the attempt was asked to stop; StorageError if
+        the results directory could not be written for minutes."""
         self._commit(iteration, checkpoint, None)
         if self._asked_to_stop():
             raise Stopped(f"asked to stop, at iteration {iteration}")
@@ -320,17 +338,15 @@ class Attempt:
                 self._commits = self._commits[1:]
                 self._valid = dict.fromkeys(STREAMS, b"")
 
-    def _begin(self, provenance: Mapping[str, Any], held: ExitStack) -> None:
+    def _begin(self, provenance: Mapping[str, Any]) -> None:
         """Cut off what came after the adopted commit, and record that an attempt began."""
         streams = self._valid
         self._seconds_before = self._commits[0].seconds if self._commits else 0.0
         self._hash = {stream: hashlib.sha256(data) for stream, data in streams.items()}
         self._length = {stream: len(data) for stream, data in streams.items()}
         self._pending = dict.fromkeys(STREAMS, b"")
-        self._files = {
-            stream: held.enter_context(_opened_at(self.folder.path / stream, self._length[stream]))
-            for stream in STREAMS
-        }
+        for stream in STREAMS:
+            _opened_at(self.folder.path / stream, self._length[stream]).close()
         kept = {commit.checkpoint for commit in self._commits}
         for path in [*self.folder.path.glob("checkpoint-*.pt"), *self.folder.path.glob(".*.part")]:
             if path.name not in kept:
@@ -349,18 +365,14 @@ class Attempt:
         return self._seconds_before + time.monotonic() - self._started
 
     def _commit(self, iteration: int, checkpoint: bytes, result: Mapping[str, Any] | None) -> None:
-        for stream in STREAMS:
-            data, self._pending[stream] = self._pending[stream], b""
-            self._files[stream].write(data)
-            self._files[stream].flush()
-            os.fsync(self._files[stream].fileno())
-            self._hash[stream].update(data)
-            self._length[stream] += len(data)
         name = f"checkpoint-{iteration:08d}-{self.number:04d}.pt"
-        _write_durably(self.folder.path / name, checkpoint)
+        hashes = {stream: self._hash[stream].copy() for stream in STREAMS}
+        for stream in STREAMS:
+            hashes[stream].update(self._pending[stream])
+        lengths = {stream: self._length[stream] + len(self._pending[stream]) for stream in STREAMS}
         commit = Commit(
             iteration=iteration,
-            streams={stream: (self._length[stream], self._hash[stream].hexdigest()) for stream in STREAMS},
+            streams={stream: (lengths[stream], hashes[stream].hexdigest()) for stream in STREAMS},
             checkpoint=name,
             checkpoint_sha256=hashlib.sha256(checkpoint).hexdigest(),
             seconds=round(self._seconds(), 3),
@@ -368,16 +380,45 @@ class Attempt:
             time=round(time.time(), 3),
             result=result,
         )
-        previous = self._commits[:1] if result is None else []
-        dropped = {each.checkpoint for each in self._commits} - {each.checkpoint for each in previous} - {name}
-        self._commits = [commit, *previous]
+        commits = [commit, *(self._commits[:1] if result is None else [])]
+        self._durably(lambda: self._write(commits, checkpoint))
+        dropped = {each.checkpoint for each in self._commits} - {each.checkpoint for each in commits}
+        self._commits, self._hash, self._length = commits, hashes, lengths
+        self._pending = dict.fromkeys(STREAMS, b"")
+        for old in dropped:
+            with suppress(OSError):  # the next attempt removes what no commit names
+                (self.folder.path / old).unlink(missing_ok=True)
+        self._last_commit = time.monotonic()
+
+    def _write(self, commits: Sequence[Commit], checkpoint: bytes) -> None:
+        """All that a commit needs, then the step that makes it valid; done again, it ends as if done once."""
+        for stream in STREAMS:
+            with _opened_at(self.folder.path / stream, self._length[stream]) as file:
+                file.write(self._pending[stream])
+                file.flush()
+                os.fsync(file.fileno())
+        _write_durably(self.folder.path / commits[0].checkpoint, checkpoint)
         write_json(
             self.folder.path / "commit.json",
-            {"format": FORMAT, "key": self.folder.path.name, "commits": [asdict(each) for each in self._commits]},
+            {"format": FORMAT, "key": self.folder.path.name, "commits": [asdict(each) for each in commits]},
         )
-        for old in dropped:
-            (self.folder.path / old).unlink(missing_ok=True)
-        self._last_commit = time.monotonic()
+
+    def _durably(self, write: Callable[[], None]) -> None:
+        """Write, and where that fails wait and write again: a full disk or a server that is away costs time alone."""
+        began = time.monotonic()
+        for wait in (*STORAGE_WAITS, None):
+            try:
+                write()
+                break
+            except OSError as error:
+                if error.errno not in AWAY:
+                    raise
+                if wait is None:
+                    raise StorageError(f"{last_line(error)}; waited {time.monotonic() - began:.0f} s") from error
+                time.sleep(wait)
+        if (waited := time.monotonic() - began) > STORAGE_WAITS[0]:
+            self._started += waited  # which was no training
+            self._notes.append(f"waited {waited:.0f} s until the results directory could be written")
 
 
 def _commit(data: Mapping[str, Any]) -> Commit:
@@ -437,11 +478,16 @@ def _unfollowed(path: str, flags: int) -> int:
 def _write_durably(path: Path, data: bytes) -> None:
     """Write a file such that it is either whole or absent, after a power cut too."""
     partial = path.with_name(f".{path.name}.part")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):  # a full disk needs every byte
+            partial.unlink()
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -44,10 +44,14 @@ class Room:
         """Occupy; returns the GPUs, which `give` wants back. The trial must fit."""
         chosen = self._choose(resources.gpus)
         assert chosen is not None, f"{resources} does not fit {self.node.host}"
-        self.cpus -= resources.cpus
-        for device in chosen:
-            self.devices[device] -= min(1.0, resources.gpus)
+        self.occupy(resources, chosen)
         return chosen
+
+    def occupy(self, resources: Resources, devices: Iterable[int]) -> None:
+        """As `take`, of GPUs that were chosen before."""
+        self.cpus -= resources.cpus
+        for device in devices:
+            self.devices[device] -= min(1.0, resources.gpus)
 
     def give(self, resources: Resources, devices: Iterable[int]) -> None:
         self.cpus += resources.cpus

@@ -128,7 +128,7 @@ class Queue:
         room = Room(node)
         for each in self.standing.running.values():
             if each.node == node.id:
-                room.take(each.resources)
+                room.occupy(each.resources, each.devices)
         return room
 
     # What is next -----------------------------------------------------------------------------------------------------

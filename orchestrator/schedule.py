@@ -6,8 +6,9 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster import Cluster
@@ -46,6 +47,7 @@ def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], Non
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
     if hooks.trouble is not None:
@@ -117,9 +119,10 @@ class _Hooks:
         self._tune_trials[trial.trial_id] = trial
 
     def broke(self, trial: Any) -> None:
-        """Tune is about to tell that this one ended with an error, and has it."""
-        if "OutOfMemoryError" in str(trial.get_error()):
-            self._reasons[trial.trial_id] = "Ray ended it, because its node had run out of memory"
+        """Tune is about to tell that this one ended with an error, and has written down which."""
+        with suppress(OSError, TypeError):
+            if (reason := _reason(Path(trial.error_file).read_text(encoding="utf-8"))) is not None:
+                self._reasons[trial.trial_id] = reason
 
     def ended(self, ticket: str, result: Mapping[str, Any] | None, error: bool) -> None:
         self._tune_trials.pop(ticket, None)
@@ -154,6 +157,14 @@ class _Hooks:
                     controller.stop_trial(trial)
             elif trial.status == "PENDING" and running.node not in alive:
                 controller.stop_trial(trial)
+
+
+def _reason(said: str) -> str | None:
+    """What of Ray's words on a process that is gone helps a reader; a death by itself has no more to tell."""
+    if "OutOfMemoryError" in said:
+        return "Ray ended it, because its node had run out of memory"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1][:300] if "Traceback" in said else None
 
 
 def _searcher(hooks: _Hooks) -> Any:

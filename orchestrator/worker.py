@@ -1,5 +1,6 @@
 """What happens on a worker: one attempt at one trial, against the ledger. Knows neither Ray nor the trial's content."""
 
+import errno
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,9 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.ledger import Ledger, Stopped, last_line
+from orchestrator.ledger import Ledger, Stopped, StorageError, last_line
 from orchestrator.provenance import provenance
 from orchestrator.trial import Trial
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Cause(StrEnum):
@@ -54,6 +57,8 @@ class Setting:
 def execute(trial: Trial, setting: Setting) -> Ending:
     """Attempt the trial until it is done, from its last commit if there is one. Whatever the trial raises is its
     ending, never the worker's."""
+    if not _there(setting):
+        return Ending(cause=Cause.STORAGE, reason=f"{setting.results}: not there, or empty")
     ledger = Ledger(Path(setting.results))
     site = {**setting.site, "share": trial.resources.share, "replicas": trial.resources.replicas}
     about = {**provenance(), "site": site}
@@ -64,9 +69,20 @@ def execute(trial: Trial, setting: Setting) -> Ending:
     except Stopped:
         return Ending(cause=Cause.STOPPED)
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its outcome, never the worker's end
-        cause = Cause.MEMORY if _out_of_memory(error) else Cause.ERROR
-        return Ending(cause=cause, reason=last_line(error))
+        return Ending(cause=_cause(error, setting), reason=last_line(error))
     return Ending(cause=Cause.DONE)
+
+
+def _cause(error: Exception, setting: Setting) -> Cause:
+    full_or_away = isinstance(error, OSError) and (error.errno in FULL or not _there(setting))  # as the data then are
+    if isinstance(error, StorageError) or full_or_away:
+        return Cause.STORAGE
+    return Cause.MEMORY if _out_of_memory(error) else Cause.ERROR
+
+
+def _there(setting: Setting) -> bool:
+    """Whether the results directory is the one that the driver sees: where it was mounted, an empty one may be left."""
+    return not setting.run or (Path(setting.results) / "studies").is_dir()
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from ablations.attempt import setting
 from ablations.cli import main
 from orchestrator import provenance
 from orchestrator.ledger import Ledger
-from orchestrator.trial import Trial
+from orchestrator.trial import Resources, Trial
 
 ABLATE = Path(sys.executable).with_name("ablate")
 STUDY = """
@@ -453,7 +452,7 @@ def test_several_trials_share_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     found = json.loads(capsys.readouterr().out)
     assert found["slots"] == 8
     assert {each["resources"]["gpus"] for each in found["trials"]} == {0.25}
-    assert setting(Path("results"), "cuda", 30.0, per_gpu=4).site["share"] == 0.25
+    assert Resources(gpus=found["trials"][0]["resources"]["gpus"]).share == 0.25
 
 
 def test_a_gpu_cannot_be_shared_where_there_is_none(

@@ -1,12 +1,16 @@
 """The ledger: what was committed is all there, what was not did not happen, whatever is killed or damaged."""
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,7 +22,8 @@ import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.ledger import Attempt, Ledger, LedgerError, TrialFolder
+from orchestrator import ledger
+from orchestrator.ledger import Attempt, Ledger, LedgerError, Stopped, StorageError, TrialFolder
 from orchestrator.trial import Trial
 
 
@@ -613,3 +618,100 @@ def test_an_interrupted_attempt_is_no_failed_one(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), attempt(tmp_path):
         raise RuntimeError("mine")
     assert [each["cause"] for each in folder(tmp_path).attempts()] == ["interrupted", "error"]
+
+
+def test_a_commit_waits_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever in a commit the disk is full: it is written again from the start, once there is room, and the record is
+    that of an undisturbed twin."""
+    monkeypatch.setattr(ledger, "STORAGE_WAITS", (0.0,) * 9)
+    undisturbed = committed(tmp_path / "twin", full_at=None, monkeypatch=monkeypatch)
+    for full_at in range(1, 13):
+        assert committed(tmp_path / str(full_at), full_at=full_at, monkeypatch=monkeypatch) == undisturbed
+
+
+def committed(root: Path, full_at: int | None, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, bytes | None]:
+    """Curves and checkpoint after three commits; the fsync of this number finds the disk full, three times over."""
+    calls, real = [0], os.fsync
+
+    def fsync(file: int) -> None:
+        calls[0] += 1
+        if full_at is not None and full_at <= calls[0] < full_at + 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file)
+
+    with attempt(root) as progress:
+        monkeypatch.setattr(os, "fsync", fsync)
+        for iteration in (1, 2, 3):
+            progress.log(iteration, {"train_error": float(iteration)})
+            progress.commit(iteration, b"%d" % iteration)
+        monkeypatch.setattr(os, "fsync", real)
+    (key,) = Ledger(root).trials()
+    folder = Ledger(root).folder(key)
+    head = folder.head()
+    assert head is not None
+    return folder.valid("curves.jsonl", head), folder.checkpoint(head)
+
+
+def test_a_directory_that_is_away_for_a_while_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for, what was computed meanwhile is committed after, and the wait is noted, and no training."""
+    monkeypatch.setattr(ledger, "STORAGE_WAITS", (0.1,) * 200)
+    root, away = tmp_path / "results", tmp_path / "away"
+    with attempt(root) as progress:
+        progress.restore()
+        progress.log(1, {"train_error": 1.0})
+        root.rename(away)
+        threading.Timer(0.6, lambda: away.rename(root)).start()
+        progress.commit(1, b"state")
+    (key,) = Ledger(root).trials()
+    head, (record,) = Ledger(root).folder(key).head(), Ledger(root).folder(key).attempts()
+    assert head is not None
+    assert head.iteration == 1
+    assert head.seconds < 0.5
+    assert re.fullmatch(r"waited 1 s until the results directory could be written", record["notes"][0])
+
+
+def test_a_directory_that_stays_away_is_an_error_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After minutes, for the run to try again later; and at once for an attempt that was to begin."""
+    monkeypatch.setattr(ledger, "STORAGE_WAITS", (0.0,))
+    with attempt(tmp_path) as progress:
+        shutil.rmtree(tmp_path / "trials")
+        with pytest.raises(StorageError, match=r"No such file or directory.*; waited 0 s"):
+            progress.commit(1, b"state")
+    monkeypatch.setattr(os, "fsync", lambda _: fail(errno.EDQUOT))
+    with pytest.raises(StorageError, match="Errno 122"):
+        attempt(tmp_path)
+
+
+def test_a_missing_right_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not come back by itself."""
+    with attempt(tmp_path) as progress:
+        monkeypatch.setattr(os, "fsync", lambda _: fail(errno.EACCES))
+        with pytest.raises(PermissionError):
+            progress.commit(1, b"state")
+
+
+def fail(number: int) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+def test_an_attempt_stops_by_the_word_of_its_own_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It commits first; a word that an earlier run left behind is none."""
+    monkeypatch.setattr(ledger, "STOP_SECONDS", 0.0)
+    trial = toy.trial(0)
+    Ledger(tmp_path).folder(trial.key).path.mkdir(parents=True)
+    Ledger(tmp_path).ask_to_stop(trial.key, "an earlier run")
+
+    def work() -> None:
+        with Ledger(tmp_path).attempt(trial, provenance={}, commit_seconds=3600, run="this run") as progress:
+            progress.restore()
+            assert not progress.due()
+            progress.commit(1, b"1")
+            Ledger(tmp_path).ask_to_stop(trial.key, "this run")
+            assert progress.due()
+            progress.commit(2, b"2")
+
+    with pytest.raises(Stopped, match="at iteration 2"):
+        work()
+    head, (record,) = Ledger(tmp_path).folder(trial.key).head(), Ledger(tmp_path).folder(trial.key).attempts()
+    assert head is not None
+    assert (head.iteration, record["cause"]) == (2, "stopped")

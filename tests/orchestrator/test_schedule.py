@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 import toy
 
 from orchestrator import schedule
+from orchestrator.cluster import Cluster, embedded
 from orchestrator.ledger import Ledger
-from orchestrator.plan import plan
-from orchestrator.schedule import Queue
-from orchestrator.trial import Trial
-from orchestrator.worker import Setting, execute
+from orchestrator.placement import Node
+from orchestrator.plan import PlannedTrial, plan
+from orchestrator.queue import Queue, Running
+from orchestrator.worker import Cause, Setting, execute
 
 SLOTS = 2
 
@@ -21,31 +23,35 @@ SLOTS = 2
 class Noted(Queue):
     """A queue that remembers what it handed out; which of two workers then begins first is chance."""
 
-    def __init__(self, trials: Sequence[Trial], ledger: Ledger) -> None:
-        super().__init__(trials, ledger)
+    def __init__(self, planned: Sequence[PlannedTrial], ledger: Ledger, nodes: Sequence[Node]) -> None:
+        super().__init__(planned, ledger, nodes)
         self.order: list[str] = []
 
-    def next(self, ticket: str) -> str | None:
-        key = super().next(ticket)
-        self.order += [key] if key else []
-        return key
+    def next(self, ticket: str, now: float) -> Running | None:
+        started = super().next(ticket, now)
+        self.order += [started.key] if started else []
+        return started
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Cluster]:
     """One cluster for all: Ray keeps the first token that a process shows. Its workers find the toy, and this tree."""
     here = Path(toy.__file__).parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (here, here.parents[1]))))
-        with schedule.cluster(SLOTS):
-            yield
+        with embedded(SLOTS, pytest.fail) as cluster:
+            yield cluster
+
+
+def nothing() -> None:
+    """Of a run that nobody steers."""
 
 
 def setting(root: Path, commit_seconds: float = 0.0) -> Setting:
     return Setting(results=str(root), entry="toy:run", site={}, commit_seconds=commit_seconds)
 
 
-def test_a_grid_on_ray(tmp_path: Path) -> None:
+def test_a_grid_on_ray(tmp_path: Path, ray: Cluster) -> None:
     """Each trial is done once; the killed one is resumed from its last commit; the broken one is tried twice; a warm
     worker serves one trial after another, and never more at a time than there are slots."""
     trials = [
@@ -54,8 +60,8 @@ def test_a_grid_on_ray(tmp_path: Path) -> None:
         toy.trial(7, iterations=5, raise_at=3),
     ]
     ledger = Ledger(tmp_path)
-    queue = Noted([each.trial for each in plan(trials, ledger).open], ledger)
-    schedule.run(queue, setting(tmp_path), SLOTS)
+    queue = Noted(plan(trials, ledger).open, ledger, ray.nodes)
+    schedule.run(queue, setting(tmp_path), ray, nothing)
     failed = {trials[7].key: "RuntimeError: iteration 3 cannot be done"}
     assert queue.standing.failed == failed
     assert sorted(queue.standing.done) == [trial.key for trial in trials[:7]]
@@ -79,15 +85,15 @@ def test_a_grid_on_ray(tmp_path: Path) -> None:
     assert [each.trial.key for each in now.open] == [trials[7].key]
 
 
-def test_grown_trials_on_ray(tmp_path: Path) -> None:
+def test_grown_trials_on_ray(tmp_path: Path, ray: Cluster) -> None:
     """A chain ends in order though slots are free, each beginning from the end of the one before; with a broken one
     those that come after it fail, and the run ends."""
     chain = [toy.trial(0, sleep=0.02), toy.trial(1, after=0), toy.trial(2, after=1)]
     broken = [toy.trial(3, raise_at=3), toy.trial(4, after=3, iterations=40)]
     ledger = Ledger(tmp_path)
     now = plan([*reversed(chain), *reversed(broken)], ledger)
-    queue = Queue([each.trial for each in now.open], ledger)
-    schedule.run(queue, setting(tmp_path), SLOTS)
+    queue = Queue(now.open, ledger, ray.nodes)
+    schedule.run(queue, setting(tmp_path), ray, nothing)
     assert sorted(queue.standing.done) == [trial.key for trial in chain]
     assert queue.standing.failed[broken[1].key] == (
         "it begins from toy-3.s0, which failed: RuntimeError: iteration 3 cannot be done"
@@ -105,17 +111,73 @@ def _curves(ledger: Ledger, key: str) -> bytes:
     return ledger.folder(key).valid("curves.jsonl", head)
 
 
+def test_a_trial_that_is_cancelled_commits_and_stops(tmp_path: Path, ray: Cluster) -> None:
+    """Within seconds, far from its end; what it had done is kept, another run takes it up, and the others go on."""
+    long, short = toy.trial(0, iterations=2000, sleep=0.05), toy.trial(1, iterations=5)
+    ledger = Ledger(tmp_path)
+    queue = Queue(plan([long, short], ledger).open, ledger, ray.nodes)
+
+    def tick() -> None:
+        if queue.standing.done and not queue.standing.cancelled:
+            queue.cancel([long.key], "ada")
+        for key in queue.stops:
+            ledger.ask_to_stop(key, "this run")
+
+    schedule.run(queue, replace(setting(tmp_path, 3600), run="this run"), ray, tick)
+    assert queue.standing.cancelled == {long.key: "ada"}
+    (attempt,) = ledger.folder(long.key).attempts()
+    head = ledger.folder(long.key).head()
+    assert head is not None
+    assert 0 < head.iteration < 2000
+    assert attempt["cause"] == "stopped"
+    assert [each.trial.name for each in plan([long, short], ledger).open] == [long.name]
+
+
+def test_trouble_in_a_hook_ends_the_run_with_its_own_words(tmp_path: Path, ray: Cluster) -> None:
+    """Tune is told that all is over, instead of an exception that it would wrap in pages."""
+    ledger = Ledger(tmp_path)
+    queue = Queue(plan([toy.trial(0)], ledger).open, ledger, ray.nodes)
+
+    def tick() -> None:
+        raise ValueError("the results directory is on fire")
+
+    with pytest.raises(ValueError, match="on fire"):
+        schedule.run(queue, setting(tmp_path), ray, tick)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Failure # 1\nray.exceptions.OutOfMemoryError: Task was killed", "its node had run out of memory"),
+        ("Failure # 1\nTraceback (most recent call last):\n  ...\nImportError: no toy\n", "ImportError: no toy"),
+        ("Failure # 1\nThe actor died unexpectedly before finishing this task.\n\tclass_name: X", None),
+    ],
+)
+def test_what_ray_says_of_a_death(said: str, reason: str | None) -> None:
+    """In a status, where it helps: not the page that Ray writes of any death."""
+    found = schedule._reason(said)
+    assert found == reason if reason is None else reason in str(found)
+
+
 def test_a_worker_answers_with_the_last_line_of_an_error(tmp_path: Path) -> None:
     """It never raises, so that a warm worker outlives a broken trial."""
-    assert execute(toy.trial(1, raise_at=2), setting(tmp_path)) == "RuntimeError: iteration 2 cannot be done"
-    assert execute(toy.trial(2), setting(tmp_path)) is None
+    ending = execute(toy.trial(1, raise_at=2), setting(tmp_path))
+    assert (ending.cause, ending.reason) == (Cause.ERROR, "RuntimeError: iteration 2 cannot be done")
+    assert execute(toy.trial(2), setting(tmp_path)).cause is Cause.DONE
+
+
+@pytest.mark.parametrize("says", ["OutOfMemoryError: CUDA out of memory", "RuntimeError: CUBLAS_STATUS_ALLOC_FAILED"])
+def test_a_worker_knows_when_the_device_had_no_memory_left(tmp_path: Path, says: str) -> None:
+    """From PyTorch's own exception, whose class is not known here, or from cuBLAS."""
+    ending = execute(toy.trial(1, says=says), setting(tmp_path))
+    assert (ending.cause, ending.reason) == (Cause.MEMORY, says)
 
 
 def test_a_done_trial_is_not_run_again(tmp_path: Path) -> None:
     """Whoever asks: the second attempt finds the result and returns."""
-    assert execute(toy.trial(2), setting(tmp_path)) is None
+    assert execute(toy.trial(2), setting(tmp_path)).cause is Cause.DONE
     before = Ledger(tmp_path).folder(toy.trial(2).key).head()
-    assert execute(toy.trial(2), setting(tmp_path)) is None
+    assert execute(toy.trial(2), setting(tmp_path)).cause is Cause.DONE
     assert Ledger(tmp_path).folder(toy.trial(2).key).head() == before
 
 
@@ -123,4 +185,6 @@ def test_a_done_trial_is_not_run_again(tmp_path: Path) -> None:
 def test_a_missing_entry_is_an_error_of_the_trial(tmp_path: Path, entry: str) -> None:
     """Not the end of the worker."""
     broken = Setting(results=str(tmp_path), entry=entry, site={})
-    assert "Error" in (execute(toy.trial(0), broken) or "")
+    ending = execute(toy.trial(0), broken)
+    assert ending.cause is Cause.ERROR
+    assert "Error" in str(ending.reason)

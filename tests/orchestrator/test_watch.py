@@ -7,7 +7,7 @@ import toy
 
 from orchestrator.ledger import Ledger
 from orchestrator.plan import plan
-from orchestrator.schedule import Standing
+from orchestrator.queue import Queue, Standing
 from orchestrator.watch import remaining_seconds, share_done, spoken
 
 
@@ -18,8 +18,10 @@ def test_the_share_counts_work_not_trials(tmp_path: Path) -> None:
     planned = plan(trials, ledger).open
     with ledger.attempt(trials[1], provenance={}, commit_seconds=0) as attempt:
         attempt.commit(5, b"5,1")
-    standing = Standing(total=3, done=[trials[0].key], running={"a": trials[1].key})
-    assert share_done(planned, standing, ledger) == pytest.approx(35 / 80)
+    queue = Queue(toy.planned(trials[1]), ledger, [toy.node()])
+    queue.next("a", 0)
+    queue.standing.done.append(trials[0].key)
+    assert share_done(planned, queue.standing, ledger) == pytest.approx(35 / 80)
 
 
 def test_nothing_to_do_is_done(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.placement import Node
+from orchestrator.plan import PlannedTrial
 from orchestrator.studies import RecordedArm, RecordedStudy
-from orchestrator.trial import Progress, Resources, Trial
+from orchestrator.trial import Progress, Resources, State, Trial
 
 
 def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
@@ -21,6 +23,9 @@ def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
         time.sleep(params.get("sleep", 0.0))
         progress.log(iteration, {"train_error": state / 21_474_836.47}, {"images_per_second": float(iteration)})
         _look(iteration, params, progress)
+        if "says" in params:
+            name, _, words = params["says"].partition(": ")
+            raise type(name, (RuntimeError,), {"__module__": "builtins"})(words)
         if iteration == params.get("raise_at"):
             raise RuntimeError(f"iteration {iteration} cannot be done")
         if iteration == params.get("die_at") and checkpoint is None:
@@ -82,6 +87,15 @@ def trial(
         blocked=blocked,
         after=None if after is None else f"{after:016x}",
     )
+
+
+def planned(*trials: Trial, seconds: float = 10.0) -> list[PlannedTrial]:
+    """The trials as a plan has them, in this order, each expected to take so long."""
+    return [PlannedTrial(trial=each, state=State.NEW, iteration=0, expected_seconds=seconds) for each in trials]
+
+
+def node(name: str = "one", *, cpus: float = 2, gpus: int = 0) -> Node:
+    return Node(id=name, host=name, cpus=cpus, gpus=gpus)
 
 
 def study(*trials: Trial, name: str = "toys") -> RecordedStudy:
