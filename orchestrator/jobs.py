@@ -13,6 +13,8 @@ from orchestrator.request import SECONDS, AddressError, Answer, NoAnswerError, S
 
 PORT = 8265
 UPLOAD_SECONDS = 120.0
+START_SECONDS = 60.0
+"""A head that has just begun lets a job wait until its agent is there."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -91,7 +93,7 @@ class Head:
     def submit(self, job: str, entrypoint: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
         """Raises TakenError if there is such a job, HeadError."""
         asked = {"submission_id": job, "entrypoint": entrypoint, "runtime_env": runtime_env, "metadata": metadata}
-        answer = self._ask("POST", "/api/jobs/", json.dumps(asked).encode())
+        answer = self._ask("POST", "/api/jobs/", json.dumps(asked).encode(), START_SECONDS)
         if answer.status != 200 and "already exists" in answer.text:
             raise TakenError(job)
         self._see(answer)

@@ -187,7 +187,7 @@ def test_a_small_job_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "START_SECONDS", 0.2)
     monkeypatch.setattr(probe, "SURVEY_SECONDS", 0.1)
     with serving(Dashboard()) as dashboard:
-        with pytest.raises(HeadError, match="did not end in 0.3 s: is the cluster busy"):
+        with pytest.raises(HeadError, match=r"did not end in 0.3 s: is the cluster busy"):
             survey_by_job(Head(dashboard.address), None)
         assert [path for method, path in dashboard.asked if path.endswith("/stop")]
 
