@@ -78,7 +78,7 @@ def head(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(STUDY)
     with serving(Cluster()) as found:
-        yield found  # pyright: ignore[reportReturnType]
+        yield found
 
 
 @pytest.fixture

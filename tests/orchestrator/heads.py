@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 ALREADY = "ValueError: Job with submission_id {} already exists. Please use a different submission_id."
 
@@ -66,8 +66,11 @@ class Dashboard:
         return 200, self.jobs[job]
 
 
+Served = TypeVar("Served", bound=Dashboard)
+
+
 @contextmanager
-def serving(dashboard: Dashboard) -> Iterator[Dashboard]:
+def serving(dashboard: Served) -> Iterator[Served]:
     class Handler(BaseHTTPRequestHandler):
         def _reply(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -144,7 +144,7 @@ class Mlflow(Dashboard):
 @pytest.fixture
 def mlflow() -> Iterator[Mlflow]:
     with serving(Mlflow()) as server:
-        yield server  # pyright: ignore[reportReturnType]
+        yield server
 
 
 def test_mlflow_that_answers(mlflow: Mlflow) -> None:

@@ -32,7 +32,8 @@ def survey(*nodes: dict[str, Any], **here: Any) -> dict[str, Any]:
 
 
 def findings(said: dict[str, Any], **how: Any) -> list[Finding]:
-    return survey_findings(said, **{"digest": "d1", "results": "/r", "ray": "2.60.0"} | how)
+    asked: dict[str, Any] = {"digest": "d1", "results": "/r", "ray": "2.60.0"}
+    return survey_findings(said, **asked | how)
 
 
 def problems(said: dict[str, Any], level: str = "bad", **how: Any) -> list[str]:
