@@ -96,6 +96,7 @@ def test_kubernetes_asks_for_the_token_and_submits_again() -> None:
     assert all(group["minReplicas"] == group["replicas"] for group in cluster["workerGroupSpecs"])
     environment = yaml.safe_load(job["spec"]["runtimeEnvYAML"])["env_vars"]
     assert environment["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
+    assert environment["ABLATE_JOB"] == job["spec"]["jobId"]
     assert all(isinstance(value, str) for value in environment.values())
 
 
