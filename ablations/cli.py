@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from ablations.study import Study
     from orchestrator.findings import Finding
+    from orchestrator.ledger import Ledger
+    from orchestrator.logs import Followed
     from orchestrator.placement import Node
     from orchestrator.plan import Plan
     from orchestrator.probe import Reached
@@ -42,6 +44,10 @@ app = typer.Typer(
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="Name of a study that ships, or path of a study file.")
+]
+TrialArgument = Annotated[
+    str,
+    typer.Argument(metavar="TRIAL", help="Name of a trial, as digits-plain-20.s0, or the beginning of its key."),
 ]
 ResultsOption = Annotated[
     Path, typer.Option("--results", envvar="ABLATE_RESULTS", help="Results directory, shared by all nodes.")
@@ -68,10 +74,17 @@ TrackingOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TrackOption = Annotated[bool, typer.Option("--track/--no-track", help="Copy committed records to MLflow.")]
 CommitOption = Annotated[float, typer.Option(min=0.0, help="Seconds between commits of a trial.")]
-OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="ARM", help="Submit this arm alone.")]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="ARM|TRIAL", help="Submit this alone; may be given several times."),
+]
 BudgetOption = Annotated[
     float | None,
-    typer.Option(min=0.0, metavar="GPU_HOURS", help="Spend at most so much; core-hours where no GPU is needed."),
+    typer.Option(
+        min=0.0,
+        metavar="GPU_HOURS",
+        help="Begin nothing that would spend more, and stop what runs when it is spent; core-hours without a GPU.",
+    ),
 ]
 OpenOption = Annotated[
     bool, typer.Option("--allow-open-cluster", help="Use a cluster that asks for no token and is not this machine's.")
@@ -79,6 +92,8 @@ OpenOption = Annotated[
 DataOption = Annotated[Path, typer.Option("--data", envvar="ABLATE_DATA", help="Folder of the data sets.")]
 RESULTS = Path("results")
 DATA = Path("data")
+SHORTEST_KEY = 6
+"""Characters of a key that name a trial for `cancel`."""
 
 
 @app.command()
@@ -175,9 +190,8 @@ def run(
     budget: BudgetOption = None,
 ) -> None:
     """Run what the ledger misses of a study, and resume what is partial; again, and nothing is submitted."""
-    from rich.markup import escape
-
     from ablations.attempt import setting
+    from ablations.console import print_ending
     from ablations.trials import recorded
     from orchestrator.cluster import embedded, joined
     from orchestrator.drive import Limits
@@ -186,7 +200,7 @@ def run(
     from orchestrator.plan import plan as make_plan
 
     loaded = _load(study, overrides, seeds)
-    limits = Limits(slots=slots, only=_arms(loaded, only), budget_hours=budget)
+    limits = Limits(slots=slots, only=_only(loaded, only), budget_hours=budget)
     results, console = results.resolve(), _stderr()
     head, nodes = _look_at(address, results, allow_open) if address else (None, None)
     on = _device(device, nodes)
@@ -207,18 +221,15 @@ def run(
         tracking=_tracking(tracking, results) if track else None,
         console=console,
     )
-    for key, reason in standing.failed.items():
-        name = next(trial.name for trial in trials if trial.key == key)
-        console.print(f"[red]failed[/] {name}: {escape(reason)}", highlight=False, soft_wrap=True)
-    console.print(
-        f"{standing.submitted} submitted, {len(standing.done)} done, {len(standing.failed)} failed;"
-        f" next: {_program()} report {study}" + (f" --results {results}" if results != RESULTS.resolve() else ""),
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_ending(standing, {trial.key: trial.name for trial in trials}, console)
+    where = f" --results {results}" if results != RESULTS.resolve() else ""
+    console.print(f"next: {_program()} report {study}{where}", highlight=False, soft_wrap=True)
     if standing.failed:
         raise typer.Exit(TRIALS_FAILED)
     _exit_if_damaged(planned)
+    if standing.cancelled:
+        by = ", ".join(dict.fromkeys(standing.cancelled.values()))
+        _fail(f"{len(standing.cancelled)} cancelled by {by}; the same command takes them up again", INTERRUPTED)
 
 
 @app.command()
@@ -257,10 +268,10 @@ def submit(
     _see_absolute("--results", results)
     _see_absolute("--data", data or results)
     head, loaded = Head(address), _load(study, overrides, seeds)
-    arms = _arms(loaded, only)
+    wanted = _only(loaded, only)
     file = None if study in shipped() else (f"{loaded.name}.yaml", loaded.text)
     arguments = [file[0] if file else study, *(f"--set={each}" for each in overrides or ())]
-    arguments += [f"--only={each}" for each in arms] + ([] if track else ["--no-track"])
+    arguments += [f"--only={each}" for each in wanted] + ([] if track else ["--no-track"])
     values = {
         "--seeds": seeds,
         "--data": data or results / "sources",
@@ -280,7 +291,7 @@ def submit(
     nodes = _usable(said, results, digest=None, shared_here=bool(said["here"].get("shown")))
     on = _device(device, nodes)
     _refuse_without_gpu(loaded, on)
-    _refuse_what_does_not_fit(_trials(loaded, on, per_gpu), arms, nodes)
+    _refuse_what_does_not_fit(_trials(loaded, on, per_gpu), wanted, nodes)
     submit_job(head, submission, job, package)
     if as_json:
         _print_json({"job": job, "address": head.address, "study": loaded.name, "results": str(results)})
@@ -334,19 +345,95 @@ def doctor(
 
 @app.command()
 def status(study: StudyArgument, results: ResultsOption = RESULTS, as_json: JsonOption = False) -> None:
-    """Show how far a study is: by arm, failures first."""
-    from ablations.console import print_status, run_facts
+    """Show how far a study is: what went wrong first, then each arm with its ETA and cost, then the run at work."""
+    from ablations.console import print_status, status_facts
+    from orchestrator.ledger import Ledger, plain
+    from orchestrator.runs import read_runs
+    from orchestrator.status import study_status
 
-    record, runs, alive = _recorded_runs(study, None, None, results)
+    record = _record(study, None, None, results)
+    found = study_status(record, results)
     if as_json:
-        _print_json({"study": record.name, "trials": [run_facts(each, alive) for each in runs]})
+        _print_json(plain(status_facts(found, read_runs(record, Ledger(results)))))
         return
-    print_status(record, runs, alive, _stdout())
+    print_status(found, _stdout())
+
+
+@app.command()
+def logs(
+    trial: TrialArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the trial is at its end, or it has none in sight.")
+    ] = False,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, help="Of this attempt alone, from 1; by default of all.")
+    ] = None,
+    lines: Annotated[int | None, typer.Option("--lines", "-n", min=1, help="Only so many of the last lines.")] = None,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Show what the attempts at a trial printed, and how they got on; times are UTC."""
+    from orchestrator import logs as read
+    from orchestrator.ledger import Ledger
+
+    ledger = Ledger(results)
+    found = _followed(trial, ledger)
+    if follow:
+        for piece in read.follow(ledger, found, attempt, lines):
+            typer.echo(piece, nl=False)
+        return
+    folder = ledger.folder(found.key)
+    if not read.logs(folder, attempt):
+        which = f"attempt {attempt} of {found.name}" if attempt else found.name
+        raise StudyError(f"{which}: there is no log of it; `ablate show {trial}` lists its attempts, --follow waits")
+    pieces = read.printed(folder, attempt)
+    for piece in pieces if lines is None else [read.last_lines(pieces, lines)]:
+        typer.echo(piece, nl=False)
+
+
+@app.command()
+def cancel(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY [ARM|TRIAL]...",
+            help="A study that is being run, or arms and trials of it; these may stand alone where one run has them.",
+        ),
+    ],
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Have trials of a run at work commit and stop, or not begin; `run` takes them up again."""
+    from ablations.console import print_cancelled
+    from orchestrator.driver import presence
+    from orchestrator.ledger import Ledger
+    from orchestrator.steering import Cancellation, answer, ask
+
+    record, keys = _to_cancel(names, results)
+    seen = presence(results, record.name)
+    if not seen.at_work and not seen.beginning:
+        _fail(f"study {record.name}: no run of it is at work, so there is nothing to cancel", UNREACHABLE)
+    where, ran = str(seen.holder), set[str]()
+    if seen.record and seen.at_work:
+        where, ran = seen.record.host, set(seen.record.running)
+        keys = [key for key in keys if key not in seen.record.settled]
+    if not keys:
+        typer.echo("nothing of it runs or waits: all is done, failed, cancelled or left out by the budget already")
+        return
+    cancellation = Cancellation(keys=keys, by=_who())
+    with _stderr().status(f"asking the driver on {where}"):
+        word = ask(results, record.name, cancellation)
+        told = answer(results, record.name, cancellation, word)
+    if not told.taken:
+        _fail(
+            f"the driver on {where} has not taken it up yet; it will when it looks again, `ablate status {record.name}`"
+            " tells",
+            UNREACHABLE,
+        )
+    print_cancelled(record, told, ran, Ledger(results), _stdout())
 
 
 @app.command()
 def show(
-    trial: Annotated[str, typer.Argument(help="Name of a trial, as digits-plain-20.s0, or the beginning of its key.")],
+    trial: TrialArgument,
     results: ResultsOption = RESULTS,
     as_json: JsonOption = False,
 ) -> None:
@@ -573,13 +660,14 @@ def _trials(study: "Study", device: str, per_gpu: int = 1) -> "list[Trial]":
     return trials(study, gpus=1 / per_gpu if device == "cuda" else 0.0)
 
 
-def _arms(study: "Study", only: list[str] | None) -> list[str]:
-    """The arms that were asked for by name; where the study has no such arm, the nearest is named."""
-    names = [arm.name for arm in study.arms]
+def _only(study: "Study", only: list[str] | None) -> list[str]:
+    """The arms and trials that were asked for by name; where the study has none of it, the nearest is named."""
+    arms = [arm.name for arm in study.arms]
+    known = [*arms, *(f"{arm.name}.s{seed}" for arm in study.arms for seed in range(arm.seeds))]
     for name in only or ():
-        if name not in names:
-            near = nearest(name, names) or f"; its arms are {', '.join(names)}"
-            raise StudyError(f"--only: study {study.name} has no arm {name[:200]!r}{near}")
+        if name not in known:
+            near = nearest(name, known) or f"; its arms are {', '.join(arms)}"
+            raise StudyError(f"--only: study {study.name} has no arm or trial {name[:200]!r}{near}")
     return only or []
 
 
@@ -644,7 +732,7 @@ def _fail_if_bad(found: "Sequence[Finding]") -> None:
 def _refuse_what_does_not_fit(trials: "Sequence[Trial]", only: "Sequence[str]", nodes: "Sequence[Node]") -> None:
     from orchestrator.findings import fit_findings
 
-    wanted = [each for each in trials if each.blocked is None and (not only or each.arm in only)]
+    wanted = [each for each in trials if each.blocked is None and (not only or {each.arm, each.name} & {*only})]
     _fail_if_bad(fit_findings(wanted, nodes))
 
 
@@ -734,6 +822,85 @@ def _trial(name: str, ledger: Any) -> "tuple[Any, dict[str, Any]]":
         trials=[(about["seed"], about["key"])],
     )
     return arm, about
+
+
+def _followed(name: str, ledger: "Ledger") -> "Followed":
+    """The trial of this name or key, begun or not."""
+    from orchestrator import logs
+    from orchestrator.studies import recorded_studies
+
+    found = logs.find(name, ledger, recorded_studies(ledger.root))
+    if not found:
+        raise StudyError(f"{ledger.root}: no trial {name!r}; `ablate status STUDY --json` lists names and keys")
+    if len(found) > 1:
+        keys = ", ".join(each.key for each in found[:5])
+        raise StudyError(f"{ledger.root}: {len(found)} trials are called {name!r}; give the key: {keys}")
+    return found[0]
+
+
+def _to_cancel(names: list[str], results: Path) -> "tuple[RecordedStudy, list[str]]":
+    """The study, and the keys of what is to be cancelled of it."""
+    from orchestrator.driver import presence
+    from orchestrator.studies import recorded_studies
+
+    records = recorded_studies(results)
+    asked = next((each for each in records if each.name == _study_name(names[0])), None)
+    if asked is not None:
+        return asked, _keys_of(asked, names[1:])
+    seen = [(each, presence(results, each.name)) for each in records]
+    running = [each for each, at in seen if at.at_work or at.beginning]
+    having = [each for each in running if all(_keys_named(each, name) for name in names)]
+    ended = [each for each in records if each not in running and all(_keys_named(each, name) for name in names)]
+    if len(having) == 1 or (not having and ended):
+        asked = (having or ended)[0]
+        return asked, _keys_of(asked, names)
+    said = " ".join(names)
+    if having:
+        raise StudyError(f"{said}: runs of {', '.join(each.name for each in having)} have it; name the study before it")
+    at_work = ", ".join(each.name for each in running) or "none"
+    near = nearest(names[0], [each.name for each in records])
+    raise StudyError(f"{said}: no study that was run here, nor part of one that is being run ({at_work}){near}")
+
+
+def _study_name(source: str) -> str:
+    """Of a study given by its name or its file."""
+    return _load(source, None, None).name if Path(source).suffix in (".yaml", ".yml") else source
+
+
+def _keys_of(study: "RecordedStudy", names: list[str]) -> list[str]:
+    """Of these arms and trials of the study; without names, of all."""
+    for name in names:
+        if not _keys_named(study, name):
+            known = [
+                *(arm.name for arm in study.arms),
+                *(f"{a.name}.s{seed}" for a in study.arms for seed, _ in a.trials),
+            ]
+            near = nearest(name, known) or f"; its arms are {', '.join(arm.name for arm in study.arms)}"
+            raise StudyError(f"study {study.name} has no arm or trial {name[:200]!r}{near}")
+    every = [key for arm in study.arms for _, key in arm.trials]
+    return list(dict.fromkeys(key for name in names for key in _keys_named(study, name))) if names else every
+
+
+def _keys_named(study: "RecordedStudy", name: str) -> list[str]:
+    """Of an arm or a trial of this name, or a trial whose key begins so."""
+    return [
+        key
+        for arm in study.arms
+        for seed, key in arm.trials
+        if name in (arm.name, f"{arm.name}.s{seed}") or (len(name) >= SHORTEST_KEY and key.startswith(name))
+    ]
+
+
+def _who() -> str:
+    """The user and the machine, as `ada on login1`."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        user = f"user {os.getuid()}"
+    return f"{user} on {socket.gethostname()}"
 
 
 def _size(study: "Study") -> int:

@@ -203,8 +203,9 @@ def _access(address: str, is_open: bool) -> Finding:
 
 
 def _nodes(found: Sequence[Finding], said: Mapping[str, Any]) -> list[Finding]:
-    cores = sum(node_of(each).cpus for each in said["nodes"])
-    return [Finding(about="cluster", level="ok", says=f"{len(said['nodes'])} nodes, {cores:g} cores"), *found]
+    nodes = [node_of(each) for each in said["nodes"]]
+    says = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}, {sum(each.cpus for each in nodes):g} cores"
+    return [Finding(about="cluster", level="ok", says=says), *found]
 
 
 def _text(path: Path | None) -> str | None:

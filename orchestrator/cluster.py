@@ -7,12 +7,13 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from orchestrator.access import SETTINGS, Token, environment
 from orchestrator.placement import Node
+from orchestrator.trial import Resources
 
 LOOK_SECONDS = 1.0
 """Between two roll calls of the nodes."""
@@ -58,6 +59,16 @@ class Cluster:
         self._nodes = [node_of(each) for each in ray.nodes() if each["Alive"]]
         self._answered = time.monotonic()
         return self._nodes
+
+    def want(self, resources: Sequence[Resources]) -> None:
+        """Tell an autoscaler, where there is one, what there is to hold: it sees no demand in what we place ourselves.
+
+        Nothing wanted lets it take idle nodes away.
+        """
+        from ray.autoscaler.sdk import request_resources
+
+        with suppress(Exception):  # a wish; a cluster that is away has other troubles
+            request_resources(bundles=[bundle(each) for each in resources])
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -120,6 +131,11 @@ def _connected(about: str, lost: Lost, **how: Any) -> Iterator[Cluster]:
             yield cluster
     finally:
         ray.shutdown()
+
+
+def bundle(resources: Resources) -> dict[str, float]:
+    """As Ray has it."""
+    return {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
 
 
 def node_of(said: Mapping[str, Any]) -> Node:

@@ -29,8 +29,11 @@ from orchestrator.worker import Setting
 FORWARDER_SECONDS = 120
 """How long a run waits at its end for MLflow to catch up."""
 TICK_SECONDS = 1.0
-STUCK_SECONDS = 300.0
-"""How long a run waits for a node that is large enough, when nothing else is left to do."""
+STUCK_SECONDS = 900.0
+"""How long a run waits for a node that is large enough, when nothing else is left to do: a cloud takes minutes."""
+WANT_SECONDS = 10.0
+"""Between two words to an autoscaler."""
+MOST_WANTED = 1000
 
 
 class UnplaceableError(Exception):
@@ -44,7 +47,7 @@ class Limits:
     slots: int | None = None
     """Trials at a time; None: as many as fit."""
     only: Sequence[str] = ()
-    """Arms whose trials alone are submitted; empty: all."""
+    """Arms and trials that alone are submitted, with those that they begin from; empty: all."""
     budget_hours: float | None = None
     """GPU-hours, or core-hours of trials that need no GPU."""
 
@@ -70,7 +73,7 @@ def run(
         write_study(results, study)
         forget(results, study.name)
         now = planner()
-        submitted = [each for each in now.open if not limits.only or each.trial.arm in limits.only]
+        submitted = select(now.open, limits.only)
         _say(now, submitted, console)
         with _forwarding(results, study.name, tracking, console):
             if not submitted:
@@ -103,6 +106,7 @@ def _run(
         with Watch(study, submitted, queue.standing, ledger, console):
             schedule.run(queue, replace(setting, run=driver.run), cluster, helm.tick)
     finally:
+        cluster.want([])
         with suppress(OSError):
             driver.tell(queue.standing, cluster.nodes, ended=True)
     return queue.standing
@@ -116,7 +120,7 @@ class _Helm:
     ) -> None:
         self._study, self._results, self._queue, self._ledger = study, results, queue, ledger
         self._cluster, self._driver = cluster, driver
-        self._looked = 0.0
+        self._looked = self._wanted = 0.0
         self._stuck_since: float | None = None
 
     def tick(self) -> None:
@@ -132,6 +136,9 @@ class _Helm:
             for key in self._queue.stops:
                 self._ledger.ask_to_stop(key, self._driver.run)
             self._driver.tell(self._queue.standing, self._cluster.nodes)
+        if now - self._wanted >= WANT_SECONDS:
+            self._wanted = now
+            self._cluster.want(self._queue.wanted()[:MOST_WANTED])
         self._see_whether_stuck(now)
 
     def _see_whether_stuck(self, now: float) -> None:
@@ -146,6 +153,19 @@ class _Helm:
                 f"no node of the cluster is large enough for {waiting[0].name} ({needs.cpus:g} cores,"
                 f" {needs.gpus:g} GPUs), and none came in {STUCK_SECONDS:.0f} s; what was committed is kept"
             )
+
+
+def select(planned: Sequence[PlannedTrial], only: Sequence[str]) -> list[PlannedTrial]:
+    """Those of these arms and trials, and those that they begin from; without names, all."""
+    parents = {each.trial.key: each.trial.after for each in planned}
+    asked: set[str | None] = {each.trial.key for each in planned if {each.trial.arm, each.trial.name} & set(only)}
+    waiting = list(asked)
+    while waiting:
+        parent = parents.get(waiting.pop() or "")
+        if parent in parents and parent not in asked:
+            asked.add(parent)
+            waiting.append(parent)
+    return [each for each in planned if not only or each.trial.key in asked]
 
 
 def _say(now: Plan, submitted: Sequence[PlannedTrial], console: Console) -> None:

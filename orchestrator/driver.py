@@ -13,13 +13,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from orchestrator.ledger import write_json
+from orchestrator.ledger import tell_json
 from orchestrator.placement import Node
 from orchestrator.queue import Standing
+from orchestrator.studies import holder
 
 FORMAT = 1
 WRITE_SECONDS = 2.0
 """Between two writings, at least."""
+SILENT_SECONDS = 30.0
+"""A driver that has written nothing for so long is not there, or cannot write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,11 @@ class DriverRecord:
     spent_seconds: float = 0.0
     """GPU-seconds, or core-seconds of trials without a GPU, up to `written`."""
 
+    @property
+    def settled(self) -> set[str]:
+        """Keys of the trials that this run has done with."""
+        return {*self.done, *self.failed, *self.cancelled, *self.unaffordable}
+
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
         """Raises KeyError, TypeError or ValueError for anything but a record that this version reads."""
@@ -87,7 +95,7 @@ class Driver:
         if not ended and now - self._written < WRITE_SECONDS:
             return
         self._written = now
-        write_json(self._path, {"format": FORMAT} | asdict(self._record(standing, nodes, now, ended)))
+        tell_json(self._path, {"format": FORMAT} | asdict(self._record(standing, nodes, now, ended)))
 
     def _record(self, standing: Standing, nodes: Sequence[Node], now: float, ended: bool) -> DriverRecord:
         hosts = {node.id: node.host for node in nodes}
@@ -129,3 +137,43 @@ def read_driver(results: Path, study: str) -> DriverRecord | None:
         return DriverRecord.of(json.loads(text))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presence:
+    """Whether a run of a study is at work, as far as can be told on a machine that sees the results."""
+
+    record: DriverRecord | None
+    """Of the last run that began to submit."""
+    holder: str | None
+    """Who holds the study now, where that can be seen: a run does from before its beginning to after its end."""
+    now: float
+    """Seconds since the epoch."""
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the driver wrote last."""
+        return max(0.0, self.now - self.record.written) if self.record else 0.0
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a driver submits trials now, or did so until it fell silent and is not known to be gone."""
+        if self.record is None or self.record.ended is not None:
+            return False
+        if self.record.host == socket.gethostname():
+            return self.holder is not None
+        return self.holder is not None or self.silence < SILENT_SECONDS
+
+    @property
+    def beginning(self) -> bool:
+        """Whether a run holds the study and does not submit: not yet, or no more."""
+        return self.holder is not None and not self.at_work
+
+    @property
+    def silent(self) -> bool:
+        return self.at_work and self.silence > SILENT_SECONDS
+
+
+def presence(results: Path, study: str) -> Presence:
+    held = holder(results, study)  # before the record: a run that ends meanwhile is then read as ended
+    return Presence(record=read_driver(results, study), holder=held, now=time.time())

@@ -261,10 +261,11 @@ def machine_limits(seen: Mapping[str, Any], host: str) -> list[Finding]:
 def _gpus(nodes: Sequence[Mapping[str, Any]]) -> Finding:
     """GPUs that Ray hands out, and those that a node has and Ray was not told of."""
     unused = [each for each in nodes if each.get("seen", {}).get("drivers", 0) > each["Resources"].get("GPU", 0)]
-    count = int(sum(each["Resources"].get("GPU", 0) for each in nodes))
     if unused:
         says = f"{_named(unused)} has more GPUs than Ray was given there"
         return Finding(about="GPUs", level="warn", says=says, do="start Ray there with --num-gpus")
-    return Finding(
-        about="GPUs", level="ok", says=f"{count} in {len(nodes)} nodes" if count else "none; trials use cores"
-    )
+    counts = {_host(each): int(each["Resources"].get("GPU", 0)) for each in nodes}
+    listed = [f"{count} on {host}" for host, count in counts.items() if count]
+    more = f" and {len(listed) - 8} more nodes" if len(listed) > 8 else ""
+    says = f"{sum(counts.values())}: {', '.join(listed[:8])}{more}" if listed else "none; trials use cores"
+    return Finding(about="GPUs", level="ok", says=says)

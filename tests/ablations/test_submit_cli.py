@@ -224,7 +224,7 @@ WRONG = {
     "a relative results directory": (["--results", "results"], "--results: on a cluster, the absolute path"),
     "a relative data folder": (["--data", "data"], "--data: on a cluster, the absolute path"),
     "an address of another kind": (["--address", "10.0.0.1:6379"], "as http://HOST:8265"),
-    "an arm that is not there": (["--only", "digits-plain-9"], "has no arm"),
+    "an arm that is not there": (["--only", "digits-plain-9"], "has no arm or trial"),
     "a value that is not allowed": (["--set", "recipe.lr=-1"], "lr"),
     "a device that is none": (["--device", "tpu"], "is auto, cpu or cuda, not 'tpu'"),
 }

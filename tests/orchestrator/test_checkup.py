@@ -233,7 +233,7 @@ def test_a_cluster_from_inside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert [each.line for each in found if each.level != "ok"] == [
         "token: 10.0.0.1:6379 asks for none; see docs/cluster.md"
     ]
-    assert "1 nodes, 8 cores" in found[1].says
+    assert "1 node, 8 cores" in found[1].says
     other = cluster_findings("auto", tmp_path, allow_open=True, digest="e")
     assert any(each.about == "code" and each.level == "bad" for each in other)
 

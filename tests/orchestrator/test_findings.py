@@ -125,6 +125,14 @@ def test_what_is_only_to_be_looked_at() -> None:
     assert not bad(findings(survey(late), shared_here=False))
 
 
+def test_gpus_of_each_node() -> None:
+    """Those that Ray hands out, node by node; of a large cluster the first eight nodes."""
+    nodes = [node(f"n{number}") | {"Resources": {"CPU": 8.0, "GPU": 4.0}} for number in range(10)]
+    told = findings(survey(node("head"), *nodes[:2]))[-1]
+    assert told.says == "8: 4 on n0, 4 on n1"
+    assert findings(survey(*nodes))[-1].says.endswith("4 on n7 and 2 more nodes")
+
+
 def test_limits_that_are_none() -> None:
     """Unlimited files are no small number; a machine without /dev/shm is told."""
     found = machine_limits({"nofile": -1, "shm_bytes": None}, "a")
