@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -246,7 +246,7 @@ def test_a_study_is_submitted_from_another_network(hosts: Hosts) -> None:
     assert doctor.code == 0
     assert "3 answer" in doctor.out
 
-    follow_a_run(client, where)
+    follow_a_run(client, where, results)
     ledger = Ledger(results)
     folders = [ledger.folder(key) for key in ledger.trials()]
     ran = [json.loads(path.read_text())["host"] for each in folders for path in (each.path / "attempts").glob("*.json")]
@@ -287,19 +287,27 @@ def ask_a_frozen_head(hosts: Hosts, client: Client, where: tuple[str, ...]) -> S
             os.kill(pid, 18)
 
 
-def follow_a_run(client: Client, where: tuple[str, ...]) -> None:
-    """To its end; meanwhile nobody submits the study again."""
+def follow_a_run(client: Client, where: tuple[str, ...], results: Path) -> None:
+    """To its end, and one of its trials beside it; meanwhile nobody submits the study again."""
     began = time.monotonic()
     say("$ ablate submit digits-depth --follow")
-    refused = None
-    with client.begin("submit", "digits-depth", *where, *SMALL, "--follow") as following:
+    refused = trial = None
+    with ExitStack() as begun:
+        following = begun.enter_context(client.begin("submit", "digits-depth", *where, *SMALL, "--follow"))
         assert following.stdout is not None
         for line in following.stdout:
             say(f"    {line.rstrip()}")
             if "16 submitted" in line and refused is None:
                 refused = client.ablate("submit", "digits-depth", *where, *SMALL)
-    assert following.returncode == 0
-    say(f"followed to its end in {time.monotonic() - began:.0f} s")
-    assert refused is not None
+                words = ("logs", "digits-plain-20.s0", "-f", "--results", str(results))
+                trial = begun.enter_context(client.begin(*words))
+        assert refused is not None
+        assert trial is not None
+        say(f"followed to its end in {time.monotonic() - began:.0f} s\n$ ablate logs digits-plain-20.s0 -f")
+        told, _ = trial.communicate(timeout=60)
+        say("".join(f"    {line}\n" for line in told.splitlines()))
+    assert (following.returncode, trial.returncode) == (0, 0)
+    assert "on worker" in told
+    assert "finished at iteration 20 of 20" in told
     assert refused.code == 4
     assert "is being run by job ablate-digits-depth-" in one_line(refused)
