@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from orchestrator.findings import Finding
     from orchestrator.ledger import Ledger
     from orchestrator.logs import Followed
+    from orchestrator.packing import Packed
     from orchestrator.placement import Node
     from orchestrator.plan import Plan
     from orchestrator.probe import Reached
     from orchestrator.runs import Run
     from orchestrator.studies import RecordedStudy
     from orchestrator.trial import Trial
+    from reports.gantt import Gantt
 
 OK, TRIALS_FAILED, WRONG_INPUT, CONTRADICTED, UNREACHABLE, DAMAGED, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
 
@@ -60,9 +62,12 @@ SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 SlotsOption = Annotated[int | None, typer.Option("--slots", min=1, help="Trials at a time; by default one per core.")]
 PerGpuOption = Annotated[
-    int,
+    str,
     typer.Option(
-        "--per-gpu", min=1, max=64, help="Trials at a time on one GPU: small networks cannot fill one, try 4."
+        "--per-gpu",
+        metavar="auto|K",
+        help="Trials at a time on one GPU, 1 to 64; auto: as many as memory allows and throughput gains from, and"
+        " several GPUs for a trial whose recipe allows it.",
     ),
 ]
 TrackingOption = Annotated[
@@ -90,6 +95,8 @@ OpenOption = Annotated[
     bool, typer.Option("--allow-open-cluster", help="Use a cluster that asks for no token and is not this machine's.")
 ]
 DataOption = Annotated[Path, typer.Option("--data", envvar="ABLATE_DATA", help="Folder of the data sets.")]
+MOST_PER_GPU = 64
+MOST_GPUS = 4096
 RESULTS = Path("results")
 DATA = Path("data")
 SHORTEST_KEY = 6
@@ -136,33 +143,60 @@ def plan(
     seeds: SeedsOption = None,
     results: ResultsOption = RESULTS,
     slots: SlotsOption = None,
-    per_gpu: PerGpuOption = 1,
+    per_gpu: PerGpuOption = "auto",
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            "--gpus",
+            metavar="N|MxN",
+            help="Plan for a cluster that need not be there: a node with N GPUs, or M nodes with N each.",
+        ),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the Gantt chart as one HTML file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run would do now, in which order, and how long it would take."""
-    from ablations.console import planned_facts, print_plan
+    """Show what a run would do now, in which order, what each trial gets, and how long it would take."""
+    from ablations.console import packed_facts, planned_facts, print_gantt, print_plan
     from ablations.trials import recorded
     from orchestrator.ledger import Ledger
-    from orchestrator.plan import plan as make_plan
+    from orchestrator.packing import prepare
+    from reports.gantt import gantt, lines
 
     loaded = _load(study, overrides, seeds)
-    on = _device("auto")
-    planned = make_plan(_trials(loaded, on, per_gpu), Ledger(results))
-    slots = slots or _slots(on, per_gpu)
+    on = "cuda" if gpus else _device("auto")
+    sharing = _sharing(per_gpu, on)
+    packed = prepare(
+        _trials(loaded, on),
+        Ledger(results),
+        _assumed_nodes(gpus) if gpus else _this_machine(on, sharing, slots),
+        _hardware(on),
+        sharing,
+        most=slots,
+        with_blocked=gpus is not None,
+    )
+    chart = gantt(packed.simulation.spans, {each.trial.key: each.trial for each in packed.trials}, packed.nodes)
+    if page is not None:
+        _write_gantt(page, chart, loaded.name, packed)
     if as_json:
         facts = {
             "study": loaded.name,
             "question": loaded.question,
             "sha256": recorded(loaded).sha256,
             "results": str(results),
-            "slots": slots,
-            "expected_seconds": round(planned.wall_seconds(slots), 1),
-            "trials": [planned_facts(each) for each in planned.trials],
+            **packed_facts(packed),
+            "trials": [planned_facts(each) for each in packed.trials],
         }
         _print_json(facts)
     else:
-        print_plan(loaded.name, planned, slots, _stdout())
-    _exit_if_damaged(planned)
+        console = _stdout()
+        print_plan(loaded.name, packed, console)
+        if chart.rows:
+            print_gantt(*lines(chart, min(console.width, 120)), chart.seconds, console)
+        if page is not None:
+            console.print(f"chart: {page.resolve()}", highlight=False, markup=False, soft_wrap=True)
+    _exit_if_damaged(packed)
 
 
 @app.command()
@@ -173,7 +207,7 @@ def run(
     results: ResultsOption = RESULTS,
     data: DataOption = DATA,
     slots: SlotsOption = None,
-    per_gpu: PerGpuOption = 1,
+    per_gpu: PerGpuOption = "auto",
     device: DeviceOption = "auto",
     tracking: TrackingOption = None,
     track: TrackOption = True,
@@ -197,26 +231,27 @@ def run(
     from orchestrator.drive import Limits
     from orchestrator.drive import run as drive
     from orchestrator.ledger import Ledger
-    from orchestrator.plan import plan as make_plan
+    from orchestrator.packing import prepare
 
     loaded = _load(study, overrides, seeds)
     limits = Limits(slots=slots, only=_only(loaded, only), budget_hours=budget)
     results, console = results.resolve(), _stderr()
-    head, nodes = _look_at(address, results, allow_open) if address else (None, None)
-    on = _device(device, nodes)
+    head, joining = _look_at(address, results, allow_open) if address else (None, None)
+    on = _device(device, joining)
+    sharing = _sharing(per_gpu, on)
     _refuse_without_gpu(loaded, on)
-    trials = _trials(loaded, on, per_gpu)
-    planned = make_plan(trials, Ledger(results))
-    if nodes is not None:
+    trials, nodes = _trials(loaded, on), joining or _this_machine(on, sharing, slots)
+    hardware = "" if head and on == "cuda" else _hardware(on)
+    planner = partial(prepare, trials, Ledger(results), nodes, hardware, sharing, most=slots)
+    planned = planner()
+    if head:
         _refuse_what_does_not_fit([each.trial for each in planned.open], limits.only, nodes)
     _prepare((each.trial for each in planned.open), data, results / "data", console)
     standing = drive(
         recorded(loaded),
-        lambda: make_plan(trials, Ledger(results)),
+        planner,
         setting(results, on, commit_seconds),
-        partial(joined, head.address, _lost, head.token)
-        if head
-        else partial(embedded, slots or _slots(on, per_gpu), _lost),
+        partial(joined, head.address, _lost, head.token) if head else partial(embedded, int(nodes[0].cpus), _lost),
         limits,
         tracking=_tracking(tracking, results) if track else None,
         console=console,
@@ -243,7 +278,7 @@ def submit(
         Path | None, typer.Option("--data", help="Folder of the data sets on the cluster; by default in the results.")
     ] = None,
     slots: SlotsOption = None,
-    per_gpu: PerGpuOption = 1,
+    per_gpu: PerGpuOption = "auto",
     device: DeviceOption = "auto",
     tracking: TrackingOption = None,
     track: TrackOption = True,
@@ -269,6 +304,7 @@ def submit(
     _see_absolute("--data", data or results)
     head, loaded = Head(address), _load(study, overrides, seeds)
     wanted = _only(loaded, only)
+    _sharing(per_gpu, "cuda")  # a word that is no number is wrong on any cluster
     file = None if study in shipped() else (f"{loaded.name}.yaml", loaded.text)
     arguments = [file[0] if file else study, *(f"--set={each}" for each in overrides or ())]
     arguments += [f"--only={each}" for each in wanted] + ([] if track else ["--no-track"])
@@ -290,8 +326,9 @@ def submit(
     said = survey_by_job(head, results)
     nodes = _usable(said, results, digest=None, shared_here=bool(said["here"].get("shown")))
     on = _device(device, nodes)
+    _sharing(per_gpu, on)
     _refuse_without_gpu(loaded, on)
-    _refuse_what_does_not_fit(_trials(loaded, on, per_gpu), wanted, nodes)
+    _refuse_what_does_not_fit(_trials(loaded, on), wanted, nodes)
     submit_job(head, submission, job, package)
     if as_json:
         _print_json({"job": job, "address": head.address, "study": loaded.name, "results": str(results)})
@@ -471,9 +508,8 @@ def report(
     page = render(record, runs, about={"command": f"ablate report {study}", "version": _version()})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
-    where = f" --results {results}" if results != RESULTS else ""
     typer.echo(f"page: {path.resolve()}")
-    typer.echo(f"MLflow: {_program()} ui{where}" + (f" --tracking {tracking}" if tracking else ""))
+    typer.echo(f"MLflow: {_where(tracking, results)}")
 
 
 @app.command()
@@ -545,20 +581,44 @@ def export(
 def ui(
     results: ResultsOption = RESULTS,
     tracking: TrackingOption = None,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option("--artifacts", help="Folder of the files that clients send; by default in the results."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Where it listens; by default for this machine alone.")] = (
+        "127.0.0.1"
+    ),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    allowed_hosts: Annotated[
+        str, typer.Option("--allowed-hosts", metavar="NAME,...", help="Names by which others may call it.")
+    ] = "",
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
+    auth: Annotated[
+        Path | None, typer.Option("--auth", metavar="FILE.ini", help="Ask for a password, as this file says.")
+    ] = None,
 ) -> None:
-    """Open MLflow's own pages on this machine, for this machine alone."""
-    from orchestrator.tracking import database
+    """Serve MLflow's own pages, on this machine for this machine alone, or for a team."""
+    from orchestrator.server import Server, ServerError, Unavailable
 
-    uri = _tracking(tracking, results)
-    stored = database(uri)
-    if stored is not None and not stored.exists():
-        raise StudyError(f"{results}/mlflow.db: there is none yet; run a study, or `ablate publish` one")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", f"localhost:{port},127.0.0.1:{port}"]
-    os.environ.update({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"})
-    typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
-    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, arguments as a list
+    try:
+        server = Server(
+            uri=_tracking(tracking, results),
+            artifacts=artifacts or results / "mlartifacts",
+            host=host,
+            port=port,
+            names=[name.strip().lower() for name in allowed_hosts.split(",") if name.strip()],
+            workers=workers,
+            auth=auth,
+        )
+        server.probe()
+    except Unavailable as error:
+        _fail(str(error), UNREACHABLE)
+    except ServerError as error:
+        raise StudyError(str(error)) from None
+    os.environ.update(server.environment)
+    typer.echo(f"MLflow on {server.address} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    os.execv(sys.executable, server.command)  # noqa: S606 - our own interpreter, arguments as a list
 
 
 @app.command()
@@ -652,12 +712,62 @@ def _say_problem(say: str) -> str | None:
     return None
 
 
-def _trials(study: "Study", device: str, per_gpu: int = 1) -> "list[Trial]":
+def _trials(study: "Study", device: str) -> "list[Trial]":
     from ablations.trials import trials
 
-    if device == "cpu" and per_gpu > 1:
+    return trials(study, gpus=1.0 if device == "cuda" else 0.0)
+
+
+def _sharing(per_gpu: str, device: str) -> int | None:
+    """Trials on one GPU; None: the plan chooses."""
+    if per_gpu == "auto":
+        return None
+    if not re.fullmatch(r"[0-9]{1,3}", per_gpu) or not 1 <= int(per_gpu) <= MOST_PER_GPU:
+        raise StudyError(f"--per-gpu: is auto or a whole number from 1 to {MOST_PER_GPU}, not {per_gpu[:200]!r}")
+    if device == "cpu" and int(per_gpu) > 1:
         raise StudyError(f"--per-gpu {per_gpu}: these trials run on the CPU, one per core; leave it out")
-    return trials(study, gpus=1 / per_gpu if device == "cuda" else 0.0)
+    return int(per_gpu)
+
+
+def _assumed_nodes(asked: str) -> "list[Node]":
+    """A cluster of so many GPUs, in which cores are not what is short."""
+    from orchestrator.placement import Node
+
+    said = re.fullmatch(r"(?:([0-9]{1,4})x)?([0-9]{1,4})", asked)
+    nodes, gpus = (int(said.group(1) or 1), int(said.group(2))) if said else (0, 0)
+    if not (nodes and gpus and nodes * gpus <= MOST_GPUS):
+        raise StudyError(
+            f"--gpus: is the number of GPUs of one node, as 8, or nodes and GPUs of each, as 4x8, {MOST_GPUS:,} in all"
+            f" at most, not {asked[:200]!r}"
+        )
+    names = [f"node-{number}" for number in range(1, nodes + 1)]
+    return [Node(id=name, host=name, cpus=float(MOST_PER_GPU * gpus), gpus=gpus) for name in names]
+
+
+def _this_machine(device: str, per_gpu: int | None, slots: int | None) -> "list[Node]":
+    """What a run may use here: `slots` cores where trials need no GPU, by default all."""
+    from orchestrator.placement import Node
+    from orchestrator.provenance import gpus
+
+    cores, found = _cores(), gpus() if device == "cuda" else []
+    cpus = max(cores, len(found) * (per_gpu or 1)) if found else slots or cores
+    return [Node(id="local", host="this machine", cpus=float(cpus), gpus=len(found))]
+
+
+def _hardware(device: str) -> str:
+    """Model of this machine's GPUs, or of its processor; empty where trials need a GPU and it has none."""
+    from orchestrator.provenance import gpus, processor
+
+    return next(iter(gpus()), "") if device == "cuda" else processor()
+
+
+def _write_gantt(path: Path, chart: "Gantt", study: str, packed: "Packed") -> None:
+    from ablations.console import plan_lines
+    from reports.gantt import page
+
+    text = page(chart, study, plan_lines(packed))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def _only(study: "Study", only: list[str] | None) -> list[str]:
@@ -907,12 +1017,7 @@ def _size(study: "Study") -> int:
     return sum(arm.seeds for arm in study.arms)
 
 
-def _slots(device: str, per_gpu: int = 1) -> int:
-    """Trials at a time: so many per GPU, or one per core."""
-    from orchestrator.provenance import gpus
-
-    if device == "cuda":
-        return len(gpus()) * per_gpu
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -933,6 +1038,16 @@ def _tracking(asked: str | None, results: Path) -> str:
     from orchestrator.tracking import default_uri
 
     return asked or default_uri(results)
+
+
+def _where(tracking: str | None, results: Path) -> str:
+    """Where the runs can be seen: a server's address, or the command that starts one. No password is printed."""
+    from orchestrator.tracking import without_password
+
+    if tracking and tracking.startswith(("http://", "https://")):
+        return without_password(tracking)
+    where = f" --results {results}" if results != RESULTS else ""
+    return f"{_program()} ui{where}" + (f" --tracking {without_password(tracking)}" if tracking else "")
 
 
 def _program() -> str:

@@ -1,5 +1,6 @@
 """One run of a study: hold it, join a cluster, plan it, run what is missing, steer it, and let go of everything."""
 
+import os
 import secrets
 import shlex
 import subprocess
@@ -21,7 +22,7 @@ from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.queue import Queue, Standing
 from orchestrator.steering import forget, take
 from orchestrator.studies import RecordedStudy, sole_run, write_study
-from orchestrator.tracking import default_uri
+from orchestrator.tracking import default_uri, without_password
 from orchestrator.trial import Resources
 from orchestrator.watch import Watch, spoken
 from orchestrator.worker import Setting
@@ -194,7 +195,7 @@ def _forwarding(results: Path, study: str, tracking: str | None, console: Consol
     if tracking is None:
         yield
         return
-    command = [sys.executable, "-m", "orchestrator.tracking", str(results), study, tracking]
+    command = [sys.executable, "-m", "orchestrator.tracking", str(results), study]
     path = results / "studies" / study / "mlflow.log"
     with path.open("w") as log:
         forwarder = subprocess.Popen(
@@ -203,6 +204,7 @@ def _forwarding(results: Path, study: str, tracking: str | None, console: Consol
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C is not for it
+            env={**os.environ, "MLFLOW_TRACKING_URI": tracking},  # an address may hold a password: not an argument
         )
     try:
         yield
@@ -238,5 +240,5 @@ def _options(results: Path, tracking: str) -> Iterator[str]:
     """What `ablate publish` must be told beside the study: what is not the default. No password is printed."""
     if results.resolve() != Path("results").resolve():
         yield from ("--results", str(results))
-    if tracking != default_uri(results) and "@" not in tracking:
+    if tracking != default_uri(results) and tracking == without_password(tracking):
         yield from ("--tracking", tracking)

@@ -3,6 +3,10 @@
 A view, written by a process of its own: a dead tracking server costs a late view and nothing else. Publishing is
 idempotent: a run is found by its trial's key before one is made, only committed records are sent, with the time at
 which they were made, and MLflow drops a point that it has. A run that was deleted in MLflow is restored.
+
+No request is sent twice by MLflow's client: where a reply is lost the server may have done what was asked, so the next
+look begins with what is there. A request that a frozen server answers after its sender has given up can still make a
+second run of a trial; then the oldest stays, and the others are marked and deleted.
 """
 
 import argparse
@@ -12,7 +16,9 @@ import re
 import select
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -20,7 +26,8 @@ from urllib.parse import unquote
 from orchestrator.exhibits import Exhibit
 from orchestrator.ledger import Ledger, LedgerError
 from orchestrator.marks import Busy, Mark, Marks, signature
-from orchestrator.studies import RecordedStudy, read_study
+from orchestrator.studies import RecordedArm, RecordedStudy, read_study
+from orchestrator.thinning import Point, Thinning
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -28,8 +35,13 @@ if TYPE_CHECKING:
 
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
-RUNS_PER_CALL = 500
+RUNS_PER_CALL = 200
 POLL_SECONDS = 3.0
+REQUEST_SECONDS = "10"
+"""How long one answer is waited for, unless MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise. A frozen server takes two of
+these of each look."""
+DOUBLE = "double_of"
+"""Tag of a trial's second run, which is none of ours any more: the run that stays."""
 
 
 class TrackingError(Exception):
@@ -58,6 +70,11 @@ def database(uri: str) -> Path | None:
     return Path(unquote(found[1])) if found and found[1] != ":memory:" else None
 
 
+def with_driver(uri: str) -> str:
+    """An address of PostgreSQL names the package that we install: without it SQLAlchemy 2.1 looks for another one."""
+    return re.sub(r"^postgresql://", "postgresql+psycopg2://", uri)
+
+
 def publish(ledger: Ledger, study: RecordedStudy, uri: str) -> int:
     """Copy what the ledger holds of the study's trials and MLflow does not; returns the number of trials touched.
 
@@ -74,6 +91,10 @@ class Publisher:
         self._marks = Marks(ledger.root / "published", uri)
         self._view: _View | None = None
         self._study = ""
+        self._doubted: set[str] = set()
+        """Trials whose run was asked for in vain: the server may make it yet, beside the one that was made later."""
+        self._thinnings: dict[str, Thinning] = {}
+        """What was seen of the curves of trials that go on."""
         self._seen: dict[str, tuple[Any, ...]] = {}
         """Of the study's trials, what they looked like: the signature of commit.json alone once they are finished."""
 
@@ -83,12 +104,13 @@ class Publisher:
             self._look_afresh()
         self._study = study.name
         trials = [(arm, seed, key) for arm in study.arms for seed, key in arm.trials]
-        exhibits = [Exhibit(study, *trial, self._ledger.folder(trial[2])) for trial in trials]
-        self._seen = {each.key: self._seen[each.key] for each in exhibits if each.key in self._seen}
+        keys = {key for _, _, key in trials}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in keys}
         touched, failures = 0, list[str]()
-        for exhibit in exhibits:
+        for arm, seed, key in trials:
+            exhibit = Exhibit(study, arm, seed, key, self._ledger.folder(key), self._thinnings.get(key))
             try:
-                touched += self._look(exhibit, exhibits)
+                touched += self._look(exhibit)
             except (_Away, Busy) as error:
                 failures.append(_one_line(error))
                 break
@@ -98,7 +120,7 @@ class Publisher:
             raise TrackingError(failures[0] + (f" (and {len(failures) - 1} more)" if failures[1:] else ""))
         return touched
 
-    def _look(self, exhibit: Exhibit, exhibits: Sequence[Exhibit]) -> bool:
+    def _look(self, exhibit: Exhibit) -> bool:
         """Publish a trial that has changed since the last look; False if MLflow had everything."""
         folder, seen = exhibit.folder, self._seen.get(exhibit.key)
         commit = signature(folder.path / "commit.json")
@@ -108,23 +130,29 @@ class Publisher:
         if seen == now or not any(now):
             return False
         try:
-            mark, changed = self._show(exhibit, exhibits, commit)
+            mark, changed = self._show(exhibit, commit)
         except (_Away, Busy, LedgerError):
             raise
         except Exception:  # noqa: BLE001 - MLflow is not what it was: a run or the file is gone, or the server
             self._look_afresh()
-            mark, changed = self._show(exhibit, exhibits, commit)
-        self._seen[exhibit.key] = (commit,) if mark and mark.settles(commit, self._study) else now
+            mark, changed = self._show(exhibit, commit)
+        settled = mark is not None and mark.settles(commit, self._study)
+        if exhibit.key not in self._doubted:
+            self._seen[exhibit.key] = (commit,) if settled else now
+        if settled:
+            self._thinnings.pop(exhibit.key, None)
+        else:
+            self._thinnings[exhibit.key] = exhibit.thinning
         return changed
 
-    def _show(
-        self, exhibit: Exhibit, exhibits: Sequence[Exhibit], commit: Sequence[int] | None
-    ) -> tuple[Mark | None, bool]:
+    def _show(self, exhibit: Exhibit, commit: Sequence[int] | None) -> tuple[Mark | None, bool]:
         """Bring one trial's run up to date: its mark, and whether there was anything to do."""
         with self._marks.held():
-            view = self._connected(exhibits)
+            view = self._connected(exhibit.study)
             mark = self._marks.read(exhibit.key)
             if mark is not None and not view.has(mark):
+                mark = None
+            if mark is not None and exhibit.key in self._doubted and not view.is_sole(exhibit, mark):
                 mark = None
             if mark is not None and mark.settles(commit, self._study):
                 return mark, False
@@ -137,19 +165,21 @@ class Publisher:
                 uri=self._uri,
                 run_id=run_id,
                 standing=exhibit.standing,
-                sent=max(mark.sent if mark else 0, exhibit.iteration),
+                sent=max(mark.sent if mark else -1, exhibit.shown),
                 commit=commit,
                 studies=sorted({*(mark.studies if mark else ()), self._study}),
+                ended=(mark is not None and mark.ended) or exhibit.standing["status"] == "FINISHED",
             )
             self._marks.write(exhibit.key, mark)
             return mark, True
 
-    def _connected(self, exhibits: Sequence[Exhibit]) -> "_View":
+    def _connected(self, study: RecordedStudy) -> "_View":
         """Made when there is something to show: importing MLflow takes seconds. Raises _Away."""
         if self._view is None:
-            marks = [mark for each in exhibits if (mark := self._marks.read(each.key))]
+            keys = [key for arm in study.arms for _, key in arm.trials]
+            marks = {key: mark for key in keys if (mark := self._marks.read(key))}
             try:
-                self._view = _View(self._uri, self._ledger.root, {_experiment(each) for each in exhibits}, marks)
+                self._view = _View(self._uri, self._ledger.root, study, marks, self._doubted)
             except Exception as error:
                 raise _Away(f"{self._uri}: {_one_line(error)}") from error
         return self._view
@@ -162,85 +192,148 @@ class _View:
     """MLflow at one address, as it was when this was made. Experiments are data sets: a trial has exactly one of these,
     while it may serve several studies, which are tags."""
 
-    def __init__(self, uri: str, results: Path, experiments: Iterable[str], marks: Collection[Mark]) -> None:
-        self._artifacts = (results / "mlartifacts").resolve().as_uri() if database(uri) else None
+    def __init__(
+        self,
+        uri: str,
+        results: Path,
+        study: RecordedStudy,
+        marks: Mapping[str, Mark],
+        doubted: set[str],
+    ) -> None:
+        """With the mark of every trial that was shown before, by its key."""
+        self._uri, self._folder = uri, results / "mlartifacts"
+        self._doubted = doubted
         self._client = _client(uri)
-        self._experiments = {name: self._experiment(name) for name in experiments}
+        self._experiments = {name: self._experiment(name) for name in {_experiment(each) for each in study.arms}}
         self._iterations: dict[str, int] = {}
         """Of each run that is known to be there, the iteration up to which it has every point."""
-        self._verify([each.run_id for each in marks])
+        self._verify(study.name, marks)
         self.file = _identity(uri)
 
     def has(self, mark: Mark) -> bool:
         """Whether MLflow holds what the mark says: the database may be another, or an older copy."""
         return self._iterations.get(mark.run_id) == mark.standing["iteration"]
 
+    def is_sole(self, exhibit: Exhibit, mark: Mark) -> bool:
+        """Whether the mark's run is the trial's, and there is no other any more."""
+        run = self._sole(exhibit)
+        return run is not None and run.info.run_id == mark.run_id and run.info.lifecycle_stage == "active"
+
     def show(self, exhibit: Exhibit, mark: Mark | None) -> str:
         """Send what the mark does not vouch for, to the trial's run; returns the run's id."""
-        run_id = mark.run_id if mark else self._run(exhibit)
-        self._send(run_id, exhibit, after=mark.sent if mark else 0)
+        run_id, after, ended = (mark.run_id, mark.sent, mark.ended) if mark else (self._run(exhibit), -1, False)
+        thinning = deepcopy(exhibit.thinning) if mark else Thinning(exhibit.arm.recipe["iterations"])
+        self._send(run_id, exhibit.points(after, thinning, ended=ended))
+        exhibit.thinning = thinning  # only now: what did not arrive is read again
         self._label(run_id, exhibit)
         self._iterations[run_id] = exhibit.iteration
         return run_id
 
-    def _verify(self, runs: Sequence[str]) -> None:
+    def _verify(self, study: str, marks: Mapping[str, Mark]) -> None:
+        """Look for the study's runs, for those that nobody came to label, and for the rest of those that were marked.
+
+        A trial that has two runs is left out, so that it is looked at again.
+        """
+        runs: dict[str, dict[str, int]] = {}
+        for which in (f"tags.`study.{study}` = 'yes'", "attributes.status = 'RUNNING'"):
+            for run in self._active(which):
+                _note(run, runs)
+        missing = [mark.run_id for key, mark in marks.items() if mark.run_id not in runs.get(key, ())]
+        for start in range(0, len(missing), RUNS_PER_CALL):
+            ids = ", ".join(f"'{each}'" for each in missing[start : start + RUNS_PER_CALL])
+            for run in self._active(f"attributes.run_id IN ({ids})"):
+                _note(run, runs)
+        for of_key in runs.values():
+            if len(of_key) == 1:
+                self._iterations |= of_key
+
+    def _active(self, which: str) -> "Iterator[Run]":
         from mlflow.entities import ViewType
 
-        for start in range(0, len(runs), RUNS_PER_CALL):
-            ids = ", ".join(f"'{each}'" for each in runs[start : start + RUNS_PER_CALL])
-            for run in self._client.search_runs(
-                list(self._experiments.values()),
-                f"attributes.run_id IN ({ids})",
-                ViewType.ACTIVE_ONLY,
-                max_results=RUNS_PER_CALL,
-            ):
-                if (iteration := run.data.tags.get("iteration", "")).isdecimal():
-                    self._iterations[run.info.run_id] = int(iteration)
+        experiments, token = list(self._experiments.values()), None
+        while token != "":
+            page = self._client.search_runs(
+                experiments, which, ViewType.ACTIVE_ONLY, max_results=RUNS_PER_CALL, page_token=token
+            )
+            yield from page
+            token = page.token or ""
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            return self._client.create_experiment(name, self._artifacts)
+            try:
+                return self._client.create_experiment(name, self._artifacts(name))
+            except Exception:
+                found = self._client.get_experiment_by_name(name)  # another publisher's, or ours with its reply lost
+                if found is None:
+                    raise
         if found.lifecycle_stage != "active":
             self._client.restore_experiment(found.experiment_id)
         return found.experiment_id
+
+    def _artifacts(self, name: str) -> str | None:
+        """Where an experiment's files lie: beside SQLite, or where the server of the database keeps them."""
+        if re.match(r"https?://", self._uri):
+            return None
+        return self._folder.resolve().as_uri() if database(self._uri) else f"mlflow-artifacts:/{name}"
 
     def _run(self, exhibit: Exhibit) -> str:
         """The trial's run, found or made, with every parameter: whoever made it may not have come to them."""
         from mlflow.entities import Param
 
-        run = self._find(exhibit) or self._client.create_run(
-            self._experiments[_experiment(exhibit)],
-            start_time=exhibit.started,
-            run_name=exhibit.name,
-            tags={"key": exhibit.key, "arm": exhibit.arm.name, "seed": str(exhibit.seed)},
-        )
+        run = self._sole(exhibit) or self._made(exhibit)
         if run.info.lifecycle_stage != "active":
             self._client.restore_run(run.info.run_id)
+            if DOUBLE in run.data.tags:
+                self._client.delete_tag(run.info.run_id, DOUBLE)
         params = [Param(*each) for each in exhibit.params().items() if each[0] not in run.data.params]
         for start in range(0, len(params), PARAMS_PER_CALL):
             self._client.log_batch(run.info.run_id, params=params[start : start + PARAMS_PER_CALL])
         return run.info.run_id
 
-    def _find(self, exhibit: Exhibit) -> "Run | None":
-        """The oldest run of the trial's key; one that was deleted only if there is no other."""
+    def _made(self, exhibit: Exhibit) -> "Run":
+        """A new run, unless another publisher, who does not share our lock, made one at the same time."""
+        first = exhibit.key not in self._doubted
+        self._doubted.add(exhibit.key)
+        made = self._client.create_run(
+            self._experiments[_experiment(exhibit.arm)],
+            start_time=exhibit.started,
+            run_name=exhibit.name,
+            tags={"key": exhibit.key, "arm": exhibit.arm.name, "seed": str(exhibit.seed)},
+        )
+        if first:
+            self._doubted.discard(exhibit.key)
+        return self._sole(exhibit) or made
+
+    def _sole(self, exhibit: Exhibit) -> "Run | None":
+        """The oldest run of the trial's key, and if they are of one age the one whose id comes first, so that every
+        publisher keeps the same; one that was deleted only if there is no other. Others are marked, and deleted."""
         from mlflow.entities import ViewType
 
         found = self._client.search_runs(
-            [self._experiments[_experiment(exhibit)]], f"tags.key = '{exhibit.key}'", ViewType.ALL, max_results=100
+            [self._experiments[_experiment(exhibit.arm)]], f"tags.key = '{exhibit.key}'", ViewType.ALL, max_results=100
         )
-        return min(
-            found,
-            key=lambda run: (run.info.lifecycle_stage != "active", run.info.start_time or 0, run.info.run_id),
-            default=None,
-        )
+        oldest, *others = sorted(found, key=_age) or [None]
+        for each in others:
+            if oldest and each and each.info.lifecycle_stage == "active" and DOUBLE not in each.data.tags:
+                self._client.set_tag(each.info.run_id, DOUBLE, oldest.info.run_id)
+                self._delete(each.info.run_id)
+        return oldest
 
-    def _send(self, run_id: str, exhibit: Exhibit, after: int) -> None:
+    def _delete(self, run_id: str) -> None:
+        """Where the server lets us; who may only write leaves the run as it is marked."""
+        try:
+            self._client.delete_run(run_id)
+        except Exception as error:
+            if getattr(error, "error_code", None) != "PERMISSION_DENIED":
+                raise
+
+    def _send(self, run_id: str, points: Iterator[Point]) -> None:
+        """Batch by batch, so that no curve is ever held whole."""
         from mlflow.entities import Metric
 
-        metrics = [Metric(*point) for point in exhibit.points(after)]
-        for start in range(0, len(metrics), METRICS_PER_CALL):
-            self._client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+        while metrics := [Metric(*point) for point in islice(points, METRICS_PER_CALL)]:
+            self._client.log_batch(run_id, metrics=metrics)
 
     def _label(self, run_id: str, exhibit: Exhibit) -> None:
         """Tags, which may change, and the run's state: last, for they say that all before is there."""
@@ -260,8 +353,9 @@ def _client(uri: str) -> "MlflowClient":
     """A client that has nothing open: MLflow keeps its stores and their connections for the life of the process, also
     those to a file that is gone."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # or it would ask for a run twice, where the reply was lost
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_SECONDS)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every run that ends
     from mlflow.tracking import MlflowClient
 
     for name in ("mlflow", "alembic"):
@@ -273,11 +367,25 @@ def _client(uri: str) -> "MlflowClient":
         _tracking_store_registry._get_store_with_resolved_uri.cache_clear()
         if engine := getattr(SqlAlchemyStore, "_engine_map", {}).pop(uri, None):
             engine.dispose()
-    return MlflowClient(tracking_uri=uri)
+    return MlflowClient(tracking_uri=with_driver(uri))
 
 
-def _experiment(exhibit: Exhibit) -> str:
-    return str(exhibit.arm.network["data"])
+def _experiment(arm: RecordedArm) -> str:
+    return str(arm.network["data"])
+
+
+def _age(run: "Run") -> tuple[bool, bool, int, str]:
+    """By which runs of one trial are ordered: the first is the trial's."""
+    info = run.info
+    return (DOUBLE in run.data.tags, info.lifecycle_stage != "active", info.start_time or 0, info.run_id)
+
+
+def _note(run: "Run", runs: dict[str, dict[str, int]]) -> None:
+    """Put a run under its key, with the iteration up to which it has every point: -1 if that is not known."""
+    if DOUBLE in run.data.tags:
+        return
+    iteration = run.data.tags.get("iteration", "")
+    runs.setdefault(run.data.tags.get("key", ""), {})[run.info.run_id] = int(iteration) if iteration.isdecimal() else -1
 
 
 def _identity(uri: str) -> tuple[int, int] | None:
@@ -290,10 +398,15 @@ def _identity(uri: str) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found else None
 
 
+def without_password(text: str) -> str:
+    """An address, or a message that names one, such that it can be shown to anybody."""
+    text = re.sub(r"(\w://)(?!/)[^\s'\"]*@", r"\1", text)
+    return re.sub(r"(?i)(password=)[^&\s'\"]+", r"\1***", text)
+
+
 def _one_line(error: Exception) -> str:
     """What went wrong, of readable length and without anybody's password."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"(\w://)[^/@\s]+@", r"\1", text)[:400]
+    return without_password(" ".join(str(error).split()) or type(error).__name__)[:400]
 
 
 def follow(results: Path, study: str, uri: str) -> int:
@@ -327,9 +440,9 @@ def _main() -> int:
     parser = argparse.ArgumentParser(description="Copy committed records of a study to MLflow while it runs.")
     parser.add_argument("results", type=Path)
     parser.add_argument("study")
-    parser.add_argument("uri")
+    parser.add_argument("uri", nargs="?", help="by default MLFLOW_TRACKING_URI, where no other user reads a password")
     given = parser.parse_args()
-    return follow(given.results, given.study, given.uri)
+    return follow(given.results, given.study, given.uri or os.environ["MLFLOW_TRACKING_URI"])
 
 
 if __name__ == "__main__":

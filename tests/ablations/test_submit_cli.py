@@ -226,6 +226,7 @@ WRONG = {
     "an address of another kind": (["--address", "10.0.0.1:6379"], "as http://HOST:8265"),
     "an arm that is not there": (["--only", "digits-plain-9"], "has no arm or trial"),
     "a value that is not allowed": (["--set", "recipe.lr=-1"], "lr"),
+    "a share that is none": (["--per-gpu", "x"], "--per-gpu: is auto or a whole number"),
     "a device that is none": (["--device", "tpu"], "is auto, cpu or cuda, not 'tpu'"),
 }
 
