@@ -16,16 +16,18 @@ from ablations.nearest import nearest
 from ablations.reader import StudyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
     from ablations.study import Study
+    from orchestrator.findings import Finding
     from orchestrator.ledger import Ledger
     from orchestrator.logs import Followed
     from orchestrator.packing import Packed
     from orchestrator.placement import Node
     from orchestrator.plan import Plan
+    from orchestrator.probe import Reached
     from orchestrator.runs import Run
     from orchestrator.studies import RecordedStudy
     from orchestrator.trial import Trial
@@ -73,6 +75,24 @@ TrackingOption = Annotated[
     typer.Option(
         "--tracking", envvar="MLFLOW_TRACKING_URI", help="MLflow's address; by default SQLite in the results."
     ),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+TrackOption = Annotated[bool, typer.Option("--track/--no-track", help="Copy committed records to MLflow.")]
+CommitOption = Annotated[float, typer.Option(min=0.0, help="Seconds between commits of a trial.")]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="ARM|TRIAL", help="Submit this alone; may be given several times."),
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        metavar="GPU_HOURS",
+        help="Begin nothing that would spend more, and stop what runs when it is spent; core-hours without a GPU.",
+    ),
+]
+OpenOption = Annotated[
+    bool, typer.Option("--allow-open-cluster", help="Use a cluster that asks for no token and is not this machine's.")
 ]
 DataOption = Annotated[Path, typer.Option("--data", envvar="ABLATE_DATA", help="Folder of the data sets.")]
 MOST_PER_GPU = 64
@@ -188,28 +208,20 @@ def run(
     data: DataOption = DATA,
     slots: SlotsOption = None,
     per_gpu: PerGpuOption = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     tracking: TrackingOption = None,
-    track: Annotated[bool, typer.Option("--track/--no-track", help="Copy committed records to MLflow.")] = True,
-    commit_seconds: Annotated[float, typer.Option(min=0.0, help="Seconds between commits of a trial.")] = 30.0,
+    track: TrackOption = True,
+    commit_seconds: CommitOption = 30.0,
     address: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", help="Ray cluster that this machine is a node of; by default one of its own."
+            metavar="HOST:PORT",
+            help="Ray cluster that this machine is a node of, or auto to find it; by default one of its own.",
         ),
     ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="ARM|TRIAL", help="Submit this alone; may be given several times."),
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            metavar="GPU_HOURS",
-            help="Begin nothing that would spend more, and stop what runs when it is spent; core-hours without a GPU.",
-        ),
-    ] = None,
+    allow_open: OpenOption = False,
+    only: OnlyOption = None,
+    budget: BudgetOption = None,
 ) -> None:
     """Run what the ledger misses of a study, and resume what is partial; again, and nothing is submitted."""
     from ablations.attempt import setting
@@ -223,19 +235,23 @@ def run(
 
     loaded = _load(study, overrides, seeds)
     limits = Limits(slots=slots, only=_only(loaded, only), budget_hours=budget)
-    on = _device(device)
+    results, console = results.resolve(), _stderr()
+    head, joining = _look_at(address, results, allow_open) if address else (None, None)
+    on = _device(device, joining)
     sharing = _sharing(per_gpu, on)
     _refuse_without_gpu(loaded, on)
-    trials, nodes = _trials(loaded, on), _this_machine(on, sharing, slots)
-    results, console = results.resolve(), _stderr()
-    planner = partial(prepare, trials, Ledger(results), nodes, _hardware(on), sharing, most=slots)
+    trials, nodes = _trials(loaded, on), joining or _this_machine(on, sharing, slots)
+    hardware = "" if head and on == "cuda" else _hardware(on)
+    planner = partial(prepare, trials, Ledger(results), nodes, hardware, sharing, most=slots)
     planned = planner()
+    if head:
+        _refuse_what_does_not_fit([each.trial for each in planned.open], limits.only, nodes)
     _prepare((each.trial for each in planned.open), data, results / "data", console)
     standing = drive(
         recorded(loaded),
         planner,
         setting(results, on, commit_seconds),
-        partial(joined, address, _lost) if address else partial(embedded, int(nodes[0].cpus), _lost),
+        partial(joined, head.address, _lost, head.token) if head else partial(embedded, int(nodes[0].cpus), _lost),
         limits,
         tracking=_tracking(tracking, results) if track else None,
         console=console,
@@ -249,6 +265,119 @@ def run(
     if standing.cancelled:
         by = ", ".join(dict.fromkeys(standing.cancelled.values()))
         _fail(f"{len(standing.cancelled)} cancelled by {by}; the same command takes them up again", INTERRUPTED)
+
+
+@app.command()
+def submit(
+    study: StudyArgument,
+    address: Annotated[str, typer.Option(metavar="http://HOST:8265", help="Dashboard of the cluster's head.")],
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
+    results: ResultsOption = RESULTS,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the data sets on the cluster; by default in the results.")
+    ] = None,
+    slots: SlotsOption = None,
+    per_gpu: PerGpuOption = "auto",
+    device: DeviceOption = "auto",
+    tracking: TrackingOption = None,
+    track: TrackOption = True,
+    commit_seconds: CommitOption = 30.0,
+    only: OnlyOption = None,
+    budget: BudgetOption = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Print the job's log until it ends.")] = False,
+    allow_open: OpenOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study as a job on a Ray cluster, with this code; from any machine that reaches its head."""
+    from ablations.study import shipped
+    from ablations.trials import recorded
+    from orchestrator.access import find_token
+    from orchestrator.jobs import Head
+    from orchestrator.package import pack
+    from orchestrator.probe import survey_by_job
+    from orchestrator.submit import Submission, next_job, ways, write_out
+    from orchestrator.submit import follow as follow_job
+    from orchestrator.submit import submit as submit_job
+
+    _see_absolute("--results", results)
+    _see_absolute("--data", data or results)
+    head, loaded = Head(address), _load(study, overrides, seeds)
+    wanted = _only(loaded, only)
+    _sharing(per_gpu, "cuda")  # a word that is no number is wrong on any cluster
+    file = None if study in shipped() else (f"{loaded.name}.yaml", loaded.text)
+    arguments = [file[0] if file else study, *(f"--set={each}" for each in overrides or ())]
+    arguments += [f"--only={each}" for each in wanted] + ([] if track else ["--no-track"])
+    values = {
+        "--seeds": seeds,
+        "--data": data or results / "sources",
+        "--slots": slots,
+        "--per-gpu": per_gpu,
+        "--device": device,
+        "--tracking": tracking,
+        "--commit-seconds": commit_seconds,
+        "--budget": budget,
+    }
+    arguments += [f"{name}={value}" for name, value in values.items() if value is not None]
+    submission = Submission(study=loaded.name, sha256=recorded(loaded).sha256, results=results, arguments=arguments)
+    package = pack(_root(), file)
+    head.admit(find_token(), allow_open=allow_open)
+    job = next_job(head, submission)
+    said = survey_by_job(head, results)
+    nodes = _usable(said, results, digest=None, shared_here=bool(said["here"].get("shown")))
+    on = _device(device, nodes)
+    _sharing(per_gpu, on)
+    _refuse_without_gpu(loaded, on)
+    _refuse_what_does_not_fit(_trials(loaded, on), wanted, nodes)
+    submit_job(head, submission, job, package)
+    if as_json:
+        _print_json({"job": job, "address": head.address, "study": loaded.name, "results": str(results)})
+    else:
+        typer.echo(f"job {job} on {head.address}")
+        for what, command in ways(head, submission, job).items():
+            typer.echo(f"  {what}: {command}")
+    if follow:
+        try:
+            code = follow_job(head, job, write_out)
+        except KeyboardInterrupt:
+            _fail(f"not followed any more; job {job} goes on", INTERRUPTED)
+        if code == INTERRUPTED:
+            _fail(f"job {job} was stopped; what was committed is kept, and the same command goes on", INTERRUPTED)
+        raise typer.Exit(code)
+
+
+@app.command()
+def doctor(
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Cluster too: http://HOST:8265, or HOST:PORT or auto on one of its nodes."
+        ),
+    ] = None,
+    results: ResultsOption = RESULTS,
+    tracking: TrackingOption = None,
+    allow_open: OpenOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is wrong with this machine, or with a cluster, and what to do; exit code 4 if something is."""
+    from dataclasses import asdict
+
+    from ablations.doctor import machine_findings
+    from orchestrator.checkup import cluster_findings, exposed, results_findings, token_findings, tracking_findings
+    from orchestrator.findings import bad
+
+    found = [*machine_findings(), *token_findings(), *exposed(), *results_findings(results.resolve())]
+    found += tracking_findings(_tracking(tracking, results))
+    if address:
+        found += cluster_findings(address, results, allow_open=allow_open, digest=_digest())
+    if as_json:
+        _print_json([asdict(each) for each in found])
+    else:
+        from ablations.console import print_findings
+
+        print_findings(found, _stdout())
+    if bad(found):
+        raise typer.Exit(UNREACHABLE)
 
 
 @app.command()
@@ -543,15 +672,19 @@ def _code(error: Exception) -> int:
         return WRONG_INPUT
     if isinstance(error, _Stop):
         return error.code
+    from orchestrator.access import TokenError
     from orchestrator.drive import UnplaceableError
     from orchestrator.ledger import LedgerError
+    from orchestrator.package import TooLargeError
+    from orchestrator.request import AddressError
     from orchestrator.studies import StudyInUse
 
     if isinstance(error, StudyInUse | UnplaceableError | ConnectionError):
         return UNREACHABLE
     if isinstance(error, LedgerError):
         return DAMAGED
-    return WRONG_INPUT if isinstance(error, OSError) else OUR_BUG
+    wrong = isinstance(error, OSError | AddressError | TokenError | TooLargeError)
+    return WRONG_INPUT if wrong else OUR_BUG
 
 
 def _line(error: Exception) -> str:
@@ -665,6 +798,70 @@ def _prepare(trials: "Iterable[Trial]", data: Path, to: Path, console: "Console"
                 prepare(name, data, to)
         except DataError as error:
             _fail(str(error), UNREACHABLE)
+
+
+def _look_at(address: str, results: Path, allow_open: bool) -> "tuple[Reached, Sequence[Node]]":
+    """The cluster that this machine is a node of, and its nodes, once all that a run needs of them is seen."""
+    from orchestrator.access import find_token
+    from orchestrator.probe import reach, survey
+
+    if "://" in address:
+        raise StudyError(
+            f"--address: a run joins from a node, as HOST:PORT or auto; `ablate submit` goes to {address[:200]}"
+        )
+    head = reach(address, find_token(), allow_open=allow_open)
+    return head, _usable(survey(head, results), results, digest=_digest(), shared_here=None)
+
+
+def _usable(
+    survey: "Mapping[str, Any]", results: Path, *, digest: str | None, shared_here: bool | None
+) -> "Sequence[Node]":
+    """The nodes that were surveyed; every problem on a line of its own, and no run where one is bad."""
+    from orchestrator.cluster import node_of
+    from orchestrator.findings import survey_findings
+    from orchestrator.provenance import version
+
+    ray = version("ray") or ""
+    found = survey_findings(survey, digest=digest, results=str(results), ray=ray, shared_here=shared_here)
+    _fail_if_bad(found)
+    for each in found:
+        if each.level == "warn":
+            typer.echo(f"warning: {each.line}", err=True)
+    return [node_of(each) for each in survey["nodes"]]
+
+
+def _fail_if_bad(found: "Sequence[Finding]") -> None:
+    from orchestrator.findings import bad
+
+    if problems := [each.line for each in bad(found)]:
+        for line in problems[:-1]:
+            _say(line, UNREACHABLE)
+        _fail(problems[-1], UNREACHABLE)
+
+
+def _refuse_what_does_not_fit(trials: "Sequence[Trial]", only: "Sequence[str]", nodes: "Sequence[Node]") -> None:
+    from orchestrator.findings import fit_findings
+
+    wanted = [each for each in trials if each.blocked is None and (not only or {each.arm, each.name} & {*only})]
+    _fail_if_bad(fit_findings(wanted, nodes))
+
+
+def _see_absolute(option: str, path: Path) -> None:
+    if not path.is_absolute():
+        raise StudyError(
+            f"{option}: on a cluster, the absolute path of a directory that every node has mounted, not {str(path)!r}"
+        )
+
+
+def _root() -> Path:
+    """Where our packages lie."""
+    return Path(__file__).resolve().parent.parent
+
+
+def _digest() -> str:
+    from orchestrator.onsite import digest
+
+    return digest(_root())
 
 
 def _refuse_without_gpu(study: "Study", device: str) -> None:
@@ -824,14 +1021,17 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _device(asked: str) -> str:
+def _device(asked: str, nodes: "Sequence[Node] | None" = None) -> str:
+    """What trials run on: `auto` is cuda where the cluster, or this machine, has GPUs."""
     from orchestrator.provenance import gpus
 
     if asked not in ("auto", "cpu", "cuda"):
         raise StudyError(f"--device: is auto, cpu or cuda, not {asked!r}")
-    if asked == "cuda" and not gpus():
-        _fail("--device cuda: this machine has no NVIDIA GPU; use --device cpu", UNREACHABLE)
-    return "cuda" if asked == "cuda" or (asked == "auto" and gpus()) else "cpu"
+    there = bool(gpus()) if nodes is None else any(node.gpus for node in nodes)
+    if asked == "cuda" and not there:
+        where = "this machine has no NVIDIA GPU" if nodes is None else "no node of the cluster has a GPU"
+        _fail(f"--device cuda: {where}; use --device cpu", UNREACHABLE)
+    return "cuda" if asked == "cuda" or (asked == "auto" and there) else "cpu"
 
 
 def _tracking(asked: str | None, results: Path) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cost import Origin
+from orchestrator.findings import Finding
 from orchestrator.ledger import Ledger
 from orchestrator.packing import Packed
 from orchestrator.plan import PlannedTrial
@@ -46,6 +47,9 @@ COLOURS = {
     "blocked": "bright_black",
     "missing": "bright_black",
     "undecided": "yellow",
+    "ok": "green",
+    "warn": "yellow",
+    "bad": "red",
 }
 
 
@@ -534,3 +538,10 @@ def print_verdicts(verdicts: Sequence[Mapping[str, Any]], console: Console) -> N
         for line in (each["statistic"], each["reason"], each["measured"], *each["caveats"]):
             if line:
                 console.print(f"    {line}", style="bright_black", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_findings(findings: Sequence[Finding], console: Console) -> None:
+    """Each on one line, with what to do about it."""
+    for each in findings:
+        level = coloured(each.level) + " " * (4 - len(each.level))
+        console.print(f"{level}  {escape(each.line)}", highlight=False, soft_wrap=True)

@@ -7,10 +7,11 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from orchestrator.access import SETTINGS, Token, environment
 from orchestrator.placement import Node
 from orchestrator.trial import Resources
 
@@ -55,7 +56,7 @@ class Cluster:
         """Ask who is alive, now."""
         import ray
 
-        self._nodes = [_node(each) for each in ray.nodes() if each["Alive"]]
+        self._nodes = [node_of(each) for each in ray.nodes() if each["Alive"]]
         self._answered = time.monotonic()
         return self._nodes
 
@@ -107,11 +108,13 @@ def embedded(slots: int, lost: Lost) -> Iterator[Cluster]:
 
 
 @contextmanager
-def joined(address: str, lost: Lost) -> Iterator[Cluster]:
-    """The cluster at `HOST:PORT`, or `auto` for the one that this machine is a node of.
+def joined(address: str, lost: Lost, token: Token | None) -> Iterator[Cluster]:
+    """The cluster at `HOST:PORT`, which this machine is a node of; `token` where it asks for one.
 
     Raises ConnectionError if there is none.
     """
+    environ = environment(token)
+    os.environ.update({name: environ[name] for name in SETTINGS if name in environ})
     with _connected(f"Ray at {address}", lost, address=address) as cluster:
         yield cluster
 
@@ -135,7 +138,8 @@ def bundle(resources: Resources) -> dict[str, float]:
     return {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
 
 
-def _node(said: dict[str, Any]) -> Node:
+def node_of(said: Mapping[str, Any]) -> Node:
+    """A node as Ray's list of nodes has it."""
     resources, labels = said["Resources"], said.get("Labels", {})
     return Node(
         id=said["NodeID"],
