@@ -28,6 +28,7 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is thrown away: the ledger is the state
     "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end the trials before they could commit
     "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # our Queue hands out what fits, and nothing else
 }
 

@@ -101,7 +101,7 @@ def _run(
     console.print(_expected(cluster, submitted, limits.slots), highlight=False, soft_wrap=True)
     expected = {each.trial.key: round(each.expected_seconds, 3) for each in submitted}
     driver = Driver(results / "studies" / study, secrets.token_hex(8), cluster.about, expected)
-    helm = _Helm(study, results, queue, ledger, cluster, driver)
+    helm = _Helm(study, results, queue, ledger, cluster, driver, console)
     try:
         with Watch(study, submitted, queue.standing, ledger, console):
             schedule.run(queue, replace(setting, run=driver.run), cluster, helm.tick)
@@ -116,12 +116,20 @@ class _Helm:
     """Between two decisions of the queue: what users ask, what the budget allows, and what is told of it all."""
 
     def __init__(
-        self, study: str, results: Path, queue: Queue, ledger: Ledger, cluster: Cluster, driver: Driver
+        self,
+        study: str,
+        results: Path,
+        queue: Queue,
+        ledger: Ledger,
+        cluster: Cluster,
+        driver: Driver,
+        console: Console,
     ) -> None:
         self._study, self._results, self._queue, self._ledger = study, results, queue, ledger
         self._cluster, self._driver = cluster, driver
         self._looked = self._wanted = 0.0
         self._stuck_since: float | None = None
+        self._console, self._said = console, False
 
     def tick(self) -> None:
         """Once a second. Raises UnplaceableError when nothing has fitted any node for minutes."""
@@ -129,6 +137,9 @@ class _Helm:
         if now - self._looked < TICK_SECONDS:
             return
         self._looked = now
+        if self._queue.interrupted and not self._said:
+            self._said = True
+            self._console.print("ending: what runs commits first; a second Ctrl-C ends it at once", highlight=False)
         with suppress(OSError):  # the results directory may be away for a while
             for asked in take(self._results, self._study):
                 self._queue.cancel(asked.keys, asked.by)

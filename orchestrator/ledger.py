@@ -246,8 +246,12 @@ class Ledger:
             raise
 
     def ask_to_stop(self, key: str, run: str) -> None:
-        """Ask the attempt at this trial that is part of the run to commit and stop; it looks every second."""
-        _replace(self.folder(key).path / "stop", run.encode(), synced=False)
+        """Ask the attempt at this trial that is part of the run to commit and stop; it looks every second.
+
+        Where no attempt has made the trial's folder yet nothing happens: ask again.
+        """
+        with suppress(FileNotFoundError):
+            _replace(self.folder(key).path / "stop", run.encode(), synced=False)
 
 
 class Attempt:

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -442,6 +443,7 @@ def _main() -> int:
     parser.add_argument("study")
     parser.add_argument("uri", nargs="?", help="by default MLFLOW_TRACKING_URI, where no other user reads a password")
     given = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for its driver, after whose end it has a last look
     return follow(given.results, given.study, given.uri or os.environ["MLFLOW_TRACKING_URI"])
 
 
