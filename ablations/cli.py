@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ablations.study import Study
-    from orchestrator.findings import Finding
     from orchestrator.ledger import Ledger
     from orchestrator.logs import Followed
-    from orchestrator.packing import Packed
     from orchestrator.placement import Node
-    from orchestrator.plan import Plan
-    from orchestrator.probe import Reached
+    from orchestrator.planning.packing import Packed
+    from orchestrator.planning.plan import Plan
+    from orchestrator.remote.findings import Finding
+    from orchestrator.remote.probe import Reached
     from orchestrator.runs import Run
     from orchestrator.studies import RecordedStudy
     from orchestrator.trial import Trial
@@ -161,7 +161,7 @@ def plan(
     from ablations.console import packed_facts, planned_facts, print_gantt, print_plan
     from ablations.trials import recorded
     from orchestrator.ledger import Ledger
-    from orchestrator.packing import prepare
+    from orchestrator.planning.packing import prepare
     from reports.gantt import gantt, lines
 
     loaded = _load(study, overrides, seeds)
@@ -231,7 +231,7 @@ def run(
     from orchestrator.drive import Limits
     from orchestrator.drive import run as drive
     from orchestrator.ledger import Ledger
-    from orchestrator.packing import prepare
+    from orchestrator.planning.packing import prepare
 
     loaded = _load(study, overrides, seeds)
     limits = Limits(slots=slots, only=_only(loaded, only), budget_hours=budget)
@@ -292,13 +292,13 @@ def submit(
     """Run a study as a job on a Ray cluster, with this code; from any machine that reaches its head."""
     from ablations.study import shipped
     from ablations.trials import recorded
-    from orchestrator.access import find_token
-    from orchestrator.jobs import Head
-    from orchestrator.package import pack
-    from orchestrator.probe import survey_by_job
-    from orchestrator.submit import Submission, next_job, ways, write_out
-    from orchestrator.submit import follow as follow_job
-    from orchestrator.submit import submit as submit_job
+    from orchestrator.remote.access import find_token
+    from orchestrator.remote.jobs import Head
+    from orchestrator.remote.package import pack
+    from orchestrator.remote.probe import survey_by_job
+    from orchestrator.remote.submit import Submission, next_job, ways, write_out
+    from orchestrator.remote.submit import follow as follow_job
+    from orchestrator.remote.submit import submit as submit_job
 
     _see_absolute("--results", results)
     _see_absolute("--data", data or results)
@@ -363,8 +363,14 @@ def doctor(
     from dataclasses import asdict
 
     from ablations.doctor import machine_findings
-    from orchestrator.checkup import cluster_findings, exposed, results_findings, token_findings, tracking_findings
-    from orchestrator.findings import bad
+    from orchestrator.remote.checkup import (
+        cluster_findings,
+        exposed,
+        results_findings,
+        token_findings,
+        tracking_findings,
+    )
+    from orchestrator.remote.findings import bad
 
     found = [*machine_findings(), *token_findings(), *exposed(), *results_findings(results.resolve())]
     found += tracking_findings(_tracking(tracking, results))
@@ -540,8 +546,8 @@ def check(
 def publish(study: StudyArgument, results: ResultsOption = RESULTS, tracking: TrackingOption = None) -> None:
     """Copy what the ledger holds of a study, and MLflow does not, to MLflow."""
     from orchestrator.ledger import Ledger
-    from orchestrator.tracking import TrackingError
-    from orchestrator.tracking import publish as copy
+    from orchestrator.tracking.publisher import TrackingError
+    from orchestrator.tracking.publisher import publish as copy
 
     record, _, _ = _recorded_runs(study, None, None, results)
     try:
@@ -598,7 +604,7 @@ def ui(
     ] = None,
 ) -> None:
     """Serve MLflow's own pages, on this machine for this machine alone, or for a team."""
-    from orchestrator.server import Server, ServerError, Unavailable
+    from orchestrator.tracking.server import Server, ServerError, Unavailable
 
     try:
         server = Server(
@@ -672,11 +678,11 @@ def _code(error: Exception) -> int:
         return WRONG_INPUT
     if isinstance(error, _Stop):
         return error.code
-    from orchestrator.access import TokenError
     from orchestrator.drive import UnplaceableError
     from orchestrator.ledger import LedgerError
-    from orchestrator.package import TooLargeError
-    from orchestrator.request import AddressError
+    from orchestrator.remote.access import TokenError
+    from orchestrator.remote.package import TooLargeError
+    from orchestrator.remote.request import AddressError
     from orchestrator.studies import StudyInUse
 
     if isinstance(error, StudyInUse | UnplaceableError | ConnectionError):
@@ -802,8 +808,8 @@ def _prepare(trials: "Iterable[Trial]", data: Path, to: Path, console: "Console"
 
 def _look_at(address: str, results: Path, allow_open: bool) -> "tuple[Reached, Sequence[Node]]":
     """The cluster that this machine is a node of, and its nodes, once all that a run needs of them is seen."""
-    from orchestrator.access import find_token
-    from orchestrator.probe import reach, survey
+    from orchestrator.remote.access import find_token
+    from orchestrator.remote.probe import reach, survey
 
     if "://" in address:
         raise StudyError(
@@ -818,8 +824,8 @@ def _usable(
 ) -> "Sequence[Node]":
     """The nodes that were surveyed; every problem on a line of its own, and no run where one is bad."""
     from orchestrator.cluster import node_of
-    from orchestrator.findings import survey_findings
     from orchestrator.provenance import version
+    from orchestrator.remote.findings import survey_findings
 
     ray = version("ray") or ""
     found = survey_findings(survey, digest=digest, results=str(results), ray=ray, shared_here=shared_here)
@@ -831,7 +837,7 @@ def _usable(
 
 
 def _fail_if_bad(found: "Sequence[Finding]") -> None:
-    from orchestrator.findings import bad
+    from orchestrator.remote.findings import bad
 
     if problems := [each.line for each in bad(found)]:
         for line in problems[:-1]:
@@ -840,7 +846,7 @@ def _fail_if_bad(found: "Sequence[Finding]") -> None:
 
 
 def _refuse_what_does_not_fit(trials: "Sequence[Trial]", only: "Sequence[str]", nodes: "Sequence[Node]") -> None:
-    from orchestrator.findings import fit_findings
+    from orchestrator.remote.findings import fit_findings
 
     wanted = [each for each in trials if each.blocked is None and (not only or {each.arm, each.name} & {*only})]
     _fail_if_bad(fit_findings(wanted, nodes))
@@ -859,7 +865,7 @@ def _root() -> Path:
 
 
 def _digest() -> str:
-    from orchestrator.onsite import digest
+    from orchestrator.remote.onsite import digest
 
     return digest(_root())
 
@@ -1035,14 +1041,14 @@ def _device(asked: str, nodes: "Sequence[Node] | None" = None) -> str:
 
 
 def _tracking(asked: str | None, results: Path) -> str:
-    from orchestrator.tracking import default_uri
+    from orchestrator.tracking.addresses import default_uri
 
     return asked or default_uri(results)
 
 
 def _where(tracking: str | None, results: Path) -> str:
     """Where the runs can be seen: a server's address, or the command that starts one. No password is printed."""
-    from orchestrator.tracking import without_password
+    from orchestrator.tracking.addresses import without_password
 
     if tracking and tracking.startswith(("http://", "https://")):
         return without_password(tracking)

@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cost import Origin
-from orchestrator.findings import Finding
 from orchestrator.ledger import Ledger
-from orchestrator.packing import Packed
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.cost import Origin
+from orchestrator.planning.packing import Packed
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.queue import Standing
+from orchestrator.remote.findings import Finding
 from orchestrator.runs import Outcome, Run
 from orchestrator.status import STANDINGS, StudyStatus, TrialStatus, cost_hours, ends_in, share
 from orchestrator.steering import Answer

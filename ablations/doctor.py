@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ablations.kernels.compiler import COMPILERS, FLAGS, NoCompilerError, cache
-from orchestrator.findings import Finding, machine_limits
-from orchestrator.onsite import machine
-from orchestrator.probe import REQUIRED
 from orchestrator.provenance import gpus
+from orchestrator.remote.findings import Finding, machine_limits
+from orchestrator.remote.onsite import machine
+from orchestrator.remote.probe import REQUIRED
 
 PYTHONS = ((3, 11), (3, 13))
 """The oldest and the newest that pyproject.toml allows."""

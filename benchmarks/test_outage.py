@@ -22,7 +22,7 @@ from tracked import ROOT, Served, until
 
 from orchestrator.ledger import Ledger, TrialFolder
 from orchestrator.provenance import provenance, version
-from orchestrator.tracking import default_uri
+from orchestrator.tracking.addresses import default_uri
 
 pytest.importorskip("mlflow")
 from mlflow.tracking import MlflowClient

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from orchestrator.access import SETTINGS, Token, environment
 from orchestrator.placement import Node
+from orchestrator.remote.access import SETTINGS, Token, environment
 from orchestrator.trial import Resources
 
 LOOK_SECONDS = 1.0

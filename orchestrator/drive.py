@@ -17,12 +17,12 @@ from orchestrator import schedule
 from orchestrator.cluster import Cluster
 from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.planning.simulate import simulate
 from orchestrator.queue import Queue, Standing
-from orchestrator.simulate import simulate
 from orchestrator.steering import forget, take
 from orchestrator.studies import RecordedStudy, sole_run, write_study
-from orchestrator.tracking import default_uri, without_password
+from orchestrator.tracking.addresses import default_uri, without_password
 from orchestrator.watch import Watch, spoken
 from orchestrator.worker import Setting
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.ledger import Commit, Ledger, LedgerError
 from orchestrator.placement import Node, Room
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.trial import Resources, Trial
 from orchestrator.worker import Cause, Ending
 

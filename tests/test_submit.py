@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.access import Token
-from orchestrator.jobs import Head, HeadError
+from orchestrator.remote.access import Token
+from orchestrator.remote.jobs import Head, HeadError
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--set", "recipe.iterations=4", "--seeds", "1", "--no-track")

@@ -14,12 +14,13 @@ from heads import Dashboard, serving
 
 from ablations import cli, doctor
 from ablations.cli import main
-from orchestrator import cluster, drive, probe
-from orchestrator.findings import Finding
-from orchestrator.onsite import MARK
-from orchestrator.probe import REQUIRED, Reached
+from orchestrator import cluster, drive
 from orchestrator.provenance import version
 from orchestrator.queue import Standing
+from orchestrator.remote import probe
+from orchestrator.remote.findings import Finding
+from orchestrator.remote.onsite import MARK
+from orchestrator.remote.probe import REQUIRED, Reached
 
 STUDY = """
 name: tiny
@@ -173,7 +174,7 @@ def test_who_stops_following_stops_nothing(head: Cluster, ablate: Any, monkeypat
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("orchestrator.submit.follow", interrupted)
+    monkeypatch.setattr("orchestrator.remote.submit.follow", interrupted)
     code, _, (line,) = ablate(*submitting(head, "--follow"))
     assert (code, line) == (130, f"error: not followed any more; job {head.submitted[0]} goes on")
 
@@ -242,7 +243,7 @@ def test_wrong_input_is_one_line(head: Cluster, ablate: Any, case: str) -> None:
 
 
 def test_code_that_is_too_large_is_not_sent(head: Cluster, ablate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.package.pack.__defaults__", (None, 1000))
+    monkeypatch.setattr("orchestrator.remote.package.pack.__defaults__", (None, 1000))
     code, _, (line,) = ablate(*submitting(head))
     assert code == 2
     assert "move away what is largest" in line
@@ -317,7 +318,7 @@ def test_a_run_does_not_go_through_the_dashboard(head: Cluster, ablate: Any) -> 
 @pytest.fixture
 def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "machine_findings", lambda: [Finding(about="Python", level="ok", says="3.11")])
-    monkeypatch.setattr("orchestrator.checkup.exposed", list)
+    monkeypatch.setattr("orchestrator.remote.checkup.exposed", list)
 
 
 def test_a_doctor_says_what_is_wrong(head: Cluster, ablate: Any, healthy: None) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import toy
 from rich.console import Console
 
-from orchestrator.access import find_token
 from orchestrator.cluster import embedded, joined
 from orchestrator.drive import Limits, run
 from orchestrator.ledger import Ledger
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
+from orchestrator.remote.access import find_token
 from orchestrator.worker import Setting
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.access import TokenError, environment, find_token, is_loopback
+from orchestrator.remote.access import TokenError, environment, find_token, is_loopback
 
 
 @pytest.fixture(autouse=True)

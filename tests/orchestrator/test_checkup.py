@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from heads import Dashboard, serving
 
-from orchestrator import checkup, onsite
-from orchestrator.checkup import cluster_findings, exposed, results_findings, token_findings, tracking_findings
-from orchestrator.findings import Finding
-from orchestrator.jobs import Head, HeadError
-from orchestrator.probe import Reached
+from orchestrator.remote import checkup, onsite
+from orchestrator.remote.checkup import cluster_findings, exposed, results_findings, token_findings, tracking_findings
+from orchestrator.remote.findings import Finding
+from orchestrator.remote.jobs import Head, HeadError
+from orchestrator.remote.probe import Reached
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import toy
 
-from orchestrator.cost import (
+from orchestrator.ledger import Ledger
+from orchestrator.planning.cost import (
     DOUBLING,
     Costs,
     Origin,
@@ -20,8 +21,7 @@ from orchestrator.cost import (
     same_hardware,
     work,
 )
-from orchestrator.ledger import Ledger
-from orchestrator.plan import plan, survey
+from orchestrator.planning.plan import plan, survey
 from orchestrator.trial import Resources, Trial
 
 H100, A100, EPYC = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB", "AMD EPYC"

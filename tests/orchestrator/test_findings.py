@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.findings import Finding, bad, fit_findings, machine_limits, survey_findings
 from orchestrator.placement import Node
+from orchestrator.remote.findings import Finding, bad, fit_findings, machine_limits, survey_findings
 from orchestrator.trial import Resources, Trial
 
 GIB = 2**30

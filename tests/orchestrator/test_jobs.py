@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from heads import Dashboard, serving
 
-from orchestrator import jobs, request
-from orchestrator.access import Token
-from orchestrator.jobs import Head, HeadError, TakenError
-from orchestrator.request import AddressError, Server
+from orchestrator.remote import jobs, request
+from orchestrator.remote.access import Token
+from orchestrator.remote.jobs import Head, HeadError, TakenError
+from orchestrator.remote.request import AddressError, Server
 
 SECRET = Token("s3cret", "RAY_AUTH_TOKEN")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import onsite
-from orchestrator.onsite import MARK, digest, laid_out, look, machine, storage, within
+from orchestrator.remote import onsite
+from orchestrator.remote.onsite import MARK, digest, laid_out, look, machine, storage, within
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,9 @@ from tracked import Proxy, Served, until
 
 from orchestrator.ledger import Ledger
 from orchestrator.studies import RecordedStudy, write_study
-from orchestrator.tracking import DOUBLE, Publisher, TrackingError, default_uri
+from orchestrator.tracking.addresses import default_uri
+from orchestrator.tracking.publisher import Publisher, TrackingError
+from orchestrator.tracking.view import DOUBLE
 
 pytest.importorskip("mlflow")
 from mlflow.entities import Run as MlflowRun
@@ -294,7 +296,7 @@ def peak_mib(results: Path, uri: str) -> float:
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from orchestrator.tracking import follow\n"
+        "from orchestrator.tracking.forwarder import follow\n"
         f"code = follow(Path({str(results)!r}), 'toys', {uri!r})\n"
         "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])\n"
         "sys.exit(code)\n"

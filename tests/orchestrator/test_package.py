@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import provenance as provenance_module
-from orchestrator.onsite import PACKAGES, digest
-from orchestrator.package import TooLargeError, pack
 from orchestrator.provenance import SOURCE
+from orchestrator.remote.onsite import PACKAGES, digest
+from orchestrator.remote.package import TooLargeError, pack
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +64,7 @@ def test_our_own_tree_is_small() -> None:
     with zipfile.ZipFile(io.BytesIO(package.content)) as archive:
         names = set(archive.namelist())
     assert {"ablations/cli.py", "ablations/kernels/augment.c", "reports/page/page.html.j2"} & names
-    assert {"ablations/studies/digits-depth.yaml", "orchestrator/onsite.py"} <= names
+    assert {"ablations/studies/digits-depth.yaml", "orchestrator/remote/onsite.py"} <= names
     assert len(package.content) < 2**20 * 10
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from heads import Dashboard, serving
 
-from orchestrator import probe
-from orchestrator.access import Token
-from orchestrator.jobs import Head, HeadError
-from orchestrator.onsite import MARK
-from orchestrator.probe import Reached, reach, survey, survey_by_job, takes_anyone
+from orchestrator.remote import probe
+from orchestrator.remote.access import Token
+from orchestrator.remote.jobs import Head, HeadError
+from orchestrator.remote.onsite import MARK
+from orchestrator.remote.probe import Reached, reach, survey, survey_by_job, takes_anyone
 
 ROOT = Path(__file__).parents[2]
 SECRET = Token("s3cret", "RAY_AUTH_TOKEN")

@@ -14,7 +14,7 @@ from orchestrator import schedule
 from orchestrator.cluster import Cluster, embedded
 from orchestrator.ledger import Ledger
 from orchestrator.placement import Node
-from orchestrator.plan import PlannedTrial, plan
+from orchestrator.planning.plan import PlannedTrial, plan
 from orchestrator.queue import Queue, Running
 from orchestrator.worker import Cause, Setting, execute
 

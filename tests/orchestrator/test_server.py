@@ -11,10 +11,12 @@ import pytest
 import toy
 from tracked import Postgres, Served, ask, postgres_programs, until
 
-from orchestrator import server as module
 from orchestrator.ledger import Ledger
-from orchestrator.server import SECRET, Server, ServerError, Unavailable
-from orchestrator.tracking import DOUBLE, Publisher, TrackingError, publish, with_driver, without_password
+from orchestrator.tracking import server as module
+from orchestrator.tracking.addresses import with_driver, without_password
+from orchestrator.tracking.publisher import Publisher, TrackingError, publish
+from orchestrator.tracking.server import SECRET, Server, ServerError, Unavailable
+from orchestrator.tracking.view import DOUBLE
 
 pytest.importorskip("mlflow")
 from mlflow.entities import Run as MlflowRun

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from heads import Dashboard, serving
 
-from orchestrator import submit as module
-from orchestrator.jobs import Head, HeadError
-from orchestrator.package import Package
+from orchestrator.remote import submit as module
+from orchestrator.remote.jobs import Head, HeadError
+from orchestrator.remote.package import Package
+from orchestrator.remote.submit import Submission, follow, next_job, submit, ways
 from orchestrator.studies import StudyInUse
-from orchestrator.submit import Submission, follow, next_job, submit, ways
 
 ASKED = Submission(study="mine", sha256="ab", results=Path("/shared/my results"), arguments=["mine", "--seeds=2"])
 CODE = Package("_ray_pkg_1.zip", b"zip")

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.thinning import POINTS, Point, Thinning, ordinal, stride
+from orchestrator.tracking.thinning import POINTS, Point, Thinning, ordinal, stride
 
 
 def shown(iterations: int, at: list[int]) -> list[int]:

@@ -2,7 +2,7 @@
 
 It imports nothing of ours: its text is sent to a cluster where our code may be missing, and run there as a job
 (`python -c`), or beside a driver as a script of its own: a process that can be killed whatever it waits for.
-What the facts mean is judged in `orchestrator.findings`.
+What the facts mean is judged in `orchestrator.remote.findings`.
 """
 
 import argparse

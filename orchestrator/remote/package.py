@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.onsite import source_files
 from orchestrator.provenance import SOURCE, provenance
+from orchestrator.remote.onsite import source_files
 
 MOST_BYTES = 100 * 2**20
 """What Ray's head takes in one request."""

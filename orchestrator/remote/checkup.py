@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from orchestrator.access import Token, TokenError, find_token, is_loopback
 from orchestrator.cluster import node_of
-from orchestrator.findings import FEW_BYTES, LITTLE_BYTES, SKEW_SECONDS, Finding, survey_findings
-from orchestrator.jobs import Head, HeadError
-from orchestrator.onsite import laid_out, storage, within
-from orchestrator.probe import SECONDS, reach, survey, survey_by_job, takes_anyone
 from orchestrator.provenance import version
-from orchestrator.request import AddressError, NoAnswerError, Server
-from orchestrator.tracking import database
+from orchestrator.remote.access import Token, TokenError, find_token, is_loopback
+from orchestrator.remote.findings import FEW_BYTES, LITTLE_BYTES, SKEW_SECONDS, Finding, survey_findings
+from orchestrator.remote.jobs import Head, HeadError
+from orchestrator.remote.onsite import laid_out, storage, within
+from orchestrator.remote.probe import SECONDS, reach, survey, survey_by_job, takes_anyone
+from orchestrator.remote.request import AddressError, NoAnswerError, Server
+from orchestrator.tracking.addresses import database
 
 RAY_PROCESSES = ("raylet", "gcs_server")
 

@@ -9,7 +9,7 @@ from orchestrator.ledger import STREAMS, Commit, TrialFolder
 from orchestrator.runs import UNITS as METRIC_UNITS
 from orchestrator.runs import numbers, probe_summary
 from orchestrator.studies import RecordedArm, RecordedStudy
-from orchestrator.thinning import Point, Thinning
+from orchestrator.tracking.thinning import Point, Thinning
 
 UNITS = {"%": "percent", "nats": "nats"}
 """In the names of MLflow's metrics."""

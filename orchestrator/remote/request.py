@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from orchestrator.onsite import within
+from orchestrator.remote.onsite import within
 
 SECONDS = 5.0
 """For a question that is answered at once, or not at all."""

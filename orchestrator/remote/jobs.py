@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.access import Token, is_loopback
-from orchestrator.request import SECONDS, AddressError, Answer, NoAnswerError, Server
+from orchestrator.remote.access import Token, is_loopback
+from orchestrator.remote.request import SECONDS, AddressError, Answer, NoAnswerError, Server
 
 PORT = 8265
 UPLOAD_SECONDS = 120.0

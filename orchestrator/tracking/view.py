@@ -1,34 +1,24 @@
-"""The ledger, shown in MLflow: one run per trial, however many attempts. The only file that knows MLflow.
-
-A view, written by a process of its own: a dead tracking server costs a late view and nothing else. Publishing is
-idempotent: a run is found by its trial's key before one is made, only committed records are sent, with the time at
-which they were made, and MLflow drops a point that it has. A run that was deleted in MLflow is restored.
+"""MLflow itself, at one address: the runs that are there, and what is sent to them. The only file that knows MLflow.
 
 No request is sent twice by MLflow's client: where a reply is lost the server may have done what was asked, so the next
 look begins with what is there. A request that a frozen server answers after its sender has given up can still make a
 second run of a trial; then the oldest stays, and the others are marked and deleted.
 """
 
-import argparse
 import logging
 import os
 import re
-import select
-import signal
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
-from orchestrator.exhibits import Exhibit
-from orchestrator.ledger import Ledger, LedgerError
-from orchestrator.marks import Busy, Mark, Marks, signature
-from orchestrator.studies import RecordedArm, RecordedStudy, read_study
-from orchestrator.thinning import Point, Thinning
+from orchestrator.studies import RecordedArm, RecordedStudy
+from orchestrator.tracking.addresses import database, with_driver
+from orchestrator.tracking.exhibits import Exhibit
+from orchestrator.tracking.marks import Mark
+from orchestrator.tracking.thinning import Point, Thinning
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -37,7 +27,6 @@ if TYPE_CHECKING:
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 RUNS_PER_CALL = 200
-POLL_SECONDS = 3.0
 REQUEST_SECONDS = "10"
 """How long one answer is waited for, unless MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise. A frozen server takes two of
 these of each look."""
@@ -45,151 +34,7 @@ DOUBLE = "double_of"
 """Tag of a trial's second run, which is none of ours any more: the run that stays."""
 
 
-class TrackingError(Exception):
-    """Not everything was published. One line: what stood in the way, and what to do."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}; the ledger has it all: `ablate publish` later")
-        self.reason = reason
-
-
-class _Away(Exception):
-    """The server or the database cannot be used at all."""
-
-
-def default_uri(results: Path) -> str:
-    """SQLite beside the ledger."""
-    path = str(results.resolve() / "mlflow.db")
-    quoted = path.replace("%", "%25").replace("?", "%3F")  # SQLAlchemy takes every other character as it is
-    # At an address that begins with sqlite:///, MLflow makes the folder as it is written: quoted, beside ours.
-    return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
-
-
-def database(uri: str) -> Path | None:
-    """The file of a SQLite address; None for any other."""
-    found = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
-    return Path(unquote(found[1])) if found and found[1] != ":memory:" else None
-
-
-def with_driver(uri: str) -> str:
-    """An address of PostgreSQL names the package that we install: without it SQLAlchemy 2.1 looks for another one."""
-    return re.sub(r"^postgresql://", "postgresql+psycopg2://", uri)
-
-
-def publish(ledger: Ledger, study: RecordedStudy, uri: str) -> int:
-    """Copy what the ledger holds of the study's trials and MLflow does not; returns the number of trials touched.
-
-    Raises TrackingError if some could not be published, after all others were.
-    """
-    return Publisher(ledger, uri).publish(study)
-
-
-class Publisher:
-    """Publishes a study as often as asked, and does not look twice at a trial that has not changed."""
-
-    def __init__(self, ledger: Ledger, uri: str) -> None:
-        self._ledger, self._uri = ledger, uri
-        self._marks = Marks(ledger.root / "published", uri)
-        self._view: _View | None = None
-        self._study = ""
-        self._doubted: set[str] = set()
-        """Trials whose run was asked for in vain: the server may make it yet, beside the one that was made later."""
-        self._thinnings: dict[str, Thinning] = {}
-        """What was seen of the curves of trials that go on."""
-        self._seen: dict[str, tuple[Any, ...]] = {}
-        """Of the study's trials, what they looked like: the signature of commit.json alone once they are finished."""
-
-    def publish(self, study: RecordedStudy) -> int:
-        """As the function of this name."""
-        if study.name != self._study or (self._view and self._view.file != _identity(self._uri)):
-            self._look_afresh()
-        self._study = study.name
-        trials = [(arm, seed, key) for arm in study.arms for seed, key in arm.trials]
-        keys = {key for _, _, key in trials}
-        self._seen = {key: seen for key, seen in self._seen.items() if key in keys}
-        touched, failures = 0, list[str]()
-        for arm, seed, key in trials:
-            exhibit = Exhibit(study, arm, seed, key, self._ledger.folder(key), self._thinnings.get(key))
-            try:
-                touched += self._look(exhibit)
-            except (_Away, Busy) as error:
-                failures.append(_one_line(error))
-                break
-            except Exception as error:  # noqa: BLE001 - one trial's trouble, whatever it is, is not the others'
-                failures.append(f"{exhibit.name}: {_one_line(error)}")
-        if failures:
-            raise TrackingError(failures[0] + (f" (and {len(failures) - 1} more)" if failures[1:] else ""))
-        return touched
-
-    def _look(self, exhibit: Exhibit) -> bool:
-        """Publish a trial that has changed since the last look; False if MLflow had everything."""
-        folder, seen = exhibit.folder, self._seen.get(exhibit.key)
-        commit = signature(folder.path / "commit.json")
-        if seen == (commit,):
-            return False
-        now = (commit, signature(folder.path / "attempts"), folder.alive())
-        if seen == now or not any(now):
-            return False
-        try:
-            mark, changed = self._show(exhibit, commit)
-        except (_Away, Busy, LedgerError):
-            raise
-        except Exception:  # noqa: BLE001 - MLflow is not what it was: a run or the file is gone, or the server
-            self._look_afresh()
-            mark, changed = self._show(exhibit, commit)
-        settled = mark is not None and mark.settles(commit, self._study)
-        if exhibit.key not in self._doubted:
-            self._seen[exhibit.key] = (commit,) if settled else now
-        if settled:
-            self._thinnings.pop(exhibit.key, None)
-        else:
-            self._thinnings[exhibit.key] = exhibit.thinning
-        return changed
-
-    def _show(self, exhibit: Exhibit, commit: Sequence[int] | None) -> tuple[Mark | None, bool]:
-        """Bring one trial's run up to date: its mark, and whether there was anything to do."""
-        with self._marks.held():
-            view = self._connected(exhibit.study)
-            mark = self._marks.read(exhibit.key)
-            if mark is not None and not view.has(mark):
-                mark = None
-            if mark is not None and exhibit.key in self._doubted and not view.is_sole(exhibit, mark):
-                mark = None
-            if mark is not None and mark.settles(commit, self._study):
-                return mark, False
-            if mark is None and not exhibit.begun:
-                return None, False
-            if mark is not None and mark.standing == exhibit.standing and self._study in mark.studies:
-                return mark, False
-            run_id = view.show(exhibit, mark)
-            mark = Mark(
-                uri=self._uri,
-                run_id=run_id,
-                standing=exhibit.standing,
-                sent=max(mark.sent if mark else -1, exhibit.shown),
-                commit=commit,
-                studies=sorted({*(mark.studies if mark else ()), self._study}),
-                ended=(mark is not None and mark.ended) or exhibit.standing["status"] == "FINISHED",
-            )
-            self._marks.write(exhibit.key, mark)
-            return mark, True
-
-    def _connected(self, study: RecordedStudy) -> "_View":
-        """Made when there is something to show: importing MLflow takes seconds. Raises _Away."""
-        if self._view is None:
-            keys = [key for arm in study.arms for _, key in arm.trials]
-            marks = {key: mark for key in keys if (mark := self._marks.read(key))}
-            try:
-                self._view = _View(self._uri, self._ledger.root, study, marks, self._doubted)
-            except Exception as error:
-                raise _Away(f"{self._uri}: {_one_line(error)}") from error
-        return self._view
-
-    def _look_afresh(self) -> None:
-        self._view, self._seen = None, {}
-
-
-class _View:
+class View:
     """MLflow at one address, as it was when this was made. Experiments are data sets: a trial has exactly one of these,
     while it may serve several studies, which are tags."""
 
@@ -209,7 +54,7 @@ class _View:
         self._iterations: dict[str, int] = {}
         """Of each run that is known to be there, the iteration up to which it has every point."""
         self._verify(study.name, marks)
-        self.file = _identity(uri)
+        self.file = identity(uri)
 
     def has(self, mark: Mark) -> bool:
         """Whether MLflow holds what the mark says: the database may be another, or an older copy."""
@@ -389,7 +234,7 @@ def _note(run: "Run", runs: dict[str, dict[str, int]]) -> None:
     runs.setdefault(run.data.tags.get("key", ""), {})[run.info.run_id] = int(iteration) if iteration.isdecimal() else -1
 
 
-def _identity(uri: str) -> tuple[int, int] | None:
+def identity(uri: str) -> tuple[int, int] | None:
     """Which file the database is; None if there is none, or if it is no file."""
     path = database(uri)
     try:
@@ -397,55 +242,3 @@ def _identity(uri: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return (found.st_dev, found.st_ino) if found else None
-
-
-def without_password(text: str) -> str:
-    """An address, or a message that names one, such that it can be shown to anybody."""
-    text = re.sub(r"(\w://)(?!/)[^\s'\"]*@", r"\1", text)
-    return re.sub(r"(?i)(password=)[^&\s'\"]+", r"\1***", text)
-
-
-def _one_line(error: Exception) -> str:
-    """What went wrong, of readable length and without anybody's password."""
-    return without_password(" ".join(str(error).split()) or type(error).__name__)[:400]
-
-
-def follow(results: Path, study: str, uri: str) -> int:
-    """Publish again and again until standard input is closed, which is when the driver has ended; then once more.
-
-    Returns 0 if this last time everything was published, else 1, and the last line on standard error says why.
-    """
-    publisher, said, took = Publisher(Ledger(results), uri), "", 0.0
-    while True:
-        over = _closed(POLL_SECONDS + took)
-        started, failed = time.monotonic(), ""
-        try:
-            publisher.publish(read_study(results, study))
-        except TrackingError as error:
-            failed = error.reason
-        except Exception as error:  # noqa: BLE001 - nothing ends the forwarder but its driver
-            failed = _one_line(error)
-        if failed and (over or failed != said):
-            print(failed, file=sys.stderr, flush=True)  # noqa: T201
-        if over:
-            return 1 if failed else 0
-        said, took = failed, min(10.0, time.monotonic() - started)
-
-
-def _closed(seconds: float) -> bool:
-    """Wait, at most until standard input is closed; whether it is."""
-    return bool(select.select([sys.stdin], [], [], seconds)[0]) and not os.read(sys.stdin.fileno(), 1)
-
-
-def _main() -> int:
-    parser = argparse.ArgumentParser(description="Copy committed records of a study to MLflow while it runs.")
-    parser.add_argument("results", type=Path)
-    parser.add_argument("study")
-    parser.add_argument("uri", nargs="?", help="by default MLFLOW_TRACKING_URI, where no other user reads a password")
-    given = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for its driver, after whose end it has a last look
-    return follow(given.results, given.study, given.uri or os.environ["MLFLOW_TRACKING_URI"])
-
-
-if __name__ == "__main__":
-    sys.exit(_main())

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.jobs import ENDED, Head, HeadError, TakenError
-from orchestrator.package import Package
+from orchestrator.remote.jobs import ENDED, Head, HeadError, TakenError
+from orchestrator.remote.package import Package
 from orchestrator.studies import StudyInUse
 
 STOP_SECONDS = 180

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator import onsite
-from orchestrator.access import Token, environment, is_loopback
-from orchestrator.jobs import ENDED, Head, HeadError
-from orchestrator.onsite import MARK, laid_out, within
+from orchestrator.remote import onsite
+from orchestrator.remote.access import Token, environment, is_loopback
+from orchestrator.remote.jobs import ENDED, Head, HeadError
+from orchestrator.remote.onsite import MARK, laid_out, within
 
 REQUIRED = (
     *("torch", "torchvision", "ray", "mlflow", "pandas", "plotly", "numpy", "scipy", "scikit-learn", "pillow"),

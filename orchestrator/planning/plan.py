@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
-from orchestrator.cost import Costs, Measured, Origin, measured, measured_beside, most_measured_gpu
 from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder
+from orchestrator.planning.cost import Costs, Measured, Origin, measured, measured_beside, most_measured_gpu
 from orchestrator.trial import State, Trial
 
 Seen = tuple[Trial, Commit | None, str | None]
