@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from heads import Dashboard, serving
 
-from ablations import cli, doctor
+from ablations import doctor
 from ablations.cli import main
+from ablations.cli.clusters import code_digest
+from ablations.cli.verbs import clusters, runs
 from orchestrator import cluster, drive
 from orchestrator.provenance import version
 from orchestrator.queue import Standing
@@ -121,7 +123,7 @@ def test_a_study_becomes_a_job(head: Cluster, ablate: Any) -> None:
     (package,) = head.packages.values()
     with zipfile.ZipFile(io.BytesIO(package)) as archive:
         assert archive.read("tiny.yaml").decode() == STUDY
-        assert "ablations/cli.py" in archive.namelist()
+        assert "ablations/cli/app.py" in archive.namelist()
     assert not (Path.cwd() / "results").exists()
 
 
@@ -129,7 +131,7 @@ def test_every_option_of_a_run_can_be_submitted() -> None:
     """But for where it joins, which the job knows."""
     import inspect
 
-    run, submit = (set(inspect.signature(each).parameters) for each in (cli.run, cli.submit))
+    run, submit = (set(inspect.signature(each).parameters) for each in (runs.run, clusters.submit))
     assert run <= submit
     assert submit - run == {"follow", "as_json"}
 
@@ -271,7 +273,7 @@ def test_a_token_that_is_wrong(head: Cluster, ablate: Any, monkeypatch: pytest.M
 @pytest.fixture
 def inside(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A cluster that this machine is a node of; what a run on it is given."""
-    code = {"root": "/r", "digest": cli._digest()}
+    code = {"root": "/r", "digest": code_digest()}
     known: dict[str, Any] = {"nodes": [node("a", code=code), node("b", gpus=2.0, code=code)]}
     found = Reached("10.0.0.1:6379", None, "2.60.0", "3.11.7")
     monkeypatch.setattr(probe, "reach", lambda *_, **__: found)
