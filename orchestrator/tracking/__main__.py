@@ -10,7 +10,10 @@ from orchestrator.tracking.forwarder import follow
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(description="Copy committed records of a study to MLflow while it runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator.tracking",
+        description="Copy committed records of a study to MLflow while it runs.",
+    )
     parser.add_argument("results", type=Path)
     parser.add_argument("study")
     parser.add_argument("uri", nargs="?", help="by default MLFLOW_TRACKING_URI, where no other user reads a password")
