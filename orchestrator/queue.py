@@ -24,6 +24,8 @@ BUDGET = "the budget"
 """Who cancels what is not affordable."""
 INTERRUPTION = "an interruption"
 """Who cancels everything when the run is to end early."""
+ELSEWHERE_SECONDS = 30.0
+"""Before another look at a trial that another run is at work on."""
 STORAGE_SECONDS = (5.0, 300.0)
 """First and longest wait before a trial is tried again whose results directory could not be written."""
 
@@ -287,6 +289,8 @@ class Queue:
             self._cancelled(was.key, why_stopped)
         elif ending.cause is Cause.STORAGE:
             self._storage_away(was, now)
+        elif ending.cause is Cause.ELSEWHERE:
+            heapq.heappush(self._later, (now + ELSEWHERE_SECONDS, self._rank[was.key], was.key))
         elif ending.cause is Cause.MEMORY and was.resources.gpus:
             self._short_of_memory(was.key, ending.reason)
         elif ending.cause is Cause.STOPPED:
