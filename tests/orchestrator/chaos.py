@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -295,9 +296,15 @@ class Chaos:
         self._kill(intent, held, grid)
         self.kills.append(
             Kill(
-                victim=intent.victim, frozen=intent.frozen, phase=held["phase"], point=held["point"], grid=grid.name,
-                key=held["key"], iteration=held["iteration"], time=at,
-            )  # fmt: skip
+                victim=intent.victim,
+                frozen=intent.frozen,
+                phase=held["phase"],
+                point=held["point"],
+                grid=grid.name,
+                key=held["key"],
+                iteration=held["iteration"],
+                time=at,
+            )
         )
         self._held.unlink(missing_ok=True)
         return True
@@ -427,7 +434,9 @@ def toys(
 
 
 def toy_arguments(count: int) -> list[dict[str, Any]]:
-    return [{"number": number, "iterations": 50 + number % 7, "sleep": 0.03, "probe_every": 10} for number in range(count)]
+    return [
+        {"number": number, "iterations": 50 + number % 7, "sleep": 0.03, "probe_every": 10} for number in range(count)
+    ]
 
 
 def digits(chaos: Chaos, hosts: Hosts, seeds: int, *, mutation: str = "", tracking: str | None = None) -> Grid:
@@ -542,7 +551,9 @@ def _run_twins(trials: Sequence[tuple[str, int, str]], results: Path, study: Pat
             real.append([str(study), *asked, "--results", str(results), "--commit-seconds", "1e9"])
     if real:
         study.write_text(f"{STUDY}seeds: {max(seed for _, seed, _ in trials) + 1}\n")
-        program = "import json, sys; from ablations.trial import main; sys.exit(max(map(main, json.loads(sys.argv[1]))))"
+        program = (
+            "import json, sys; from ablations.trial import main; sys.exit(max(map(main, json.loads(sys.argv[1]))))"
+        )
         subprocess.run([sys.executable, "-c", program, json.dumps(real)], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -578,7 +589,7 @@ def _twice(ledger: Ledger, key: str, attempts: Sequence[Mapping[str, Any]]) -> s
 
 
 def _redone(attempts: Sequence[Mapping[str, Any]]) -> int:
-    pairs = zip(attempts, attempts[1:], strict=False)
+    pairs = pairwise(attempts)
     return sum(max(0, before["reached"] - after["start"]) for before, after in pairs)
 
 

@@ -54,7 +54,7 @@ def _watch(
     site: Mapping[str, Any],
 ) -> None:
     watched = Watched(progress, Path(chaos))
-    os.fsync = lambda file: watched.synced(file)
+    os.fsync = watched.synced
     if mutation:
         _mutate(mutation)
     try:
@@ -142,7 +142,7 @@ class Watched:
 
     def synced(self, file: int) -> None:
         """In place of `os.fsync`: the file is written whole or in part, and not yet on the disk."""
-        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        path = Path(f"/proc/self/fd/{file}").readlink()
         if path.is_relative_to(self._attempt.folder.path) and self.phase in ("commit", "finish"):
             written = stat.S_ISREG(os.fstat(file).st_mode)
             self.point(f"{_kind(path)} written" if written else "renamed", torn=file if written else None)
@@ -195,7 +195,7 @@ class Watched:
 
     def _tear(self, file: int, share: float) -> str:
         """Leave a part of what was just written, as a kill in mid-write does; never less than was committed."""
-        name, size = Path(os.readlink(f"/proc/self/fd/{file}")).name, os.fstat(file).st_size
+        name, size = Path(f"/proc/self/fd/{file}").readlink().name, os.fstat(file).st_size
         kept = self._attempt._length.get(name, 0)
         length = kept + int(share * (size - kept))
         os.truncate(f"/proc/self/fd/{file}", length)
