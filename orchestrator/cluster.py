@@ -7,11 +7,12 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from orchestrator.placement import Node
+from orchestrator.trial import Resources
 
 LOOK_SECONDS = 1.0
 """Between two roll calls of the nodes."""
@@ -57,6 +58,16 @@ class Cluster:
         self._nodes = [_node(each) for each in ray.nodes() if each["Alive"]]
         self._answered = time.monotonic()
         return self._nodes
+
+    def want(self, resources: Sequence[Resources]) -> None:
+        """Tell an autoscaler, where there is one, what there is to hold: it sees no demand in what we place ourselves.
+
+        Nothing wanted lets it take idle nodes away.
+        """
+        from ray.autoscaler.sdk import request_resources
+
+        with suppress(Exception):  # a wish; a cluster that is away has other troubles
+            request_resources(bundles=[bundle(each) for each in resources])
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -117,6 +128,11 @@ def _connected(about: str, lost: Lost, **how: Any) -> Iterator[Cluster]:
             yield cluster
     finally:
         ray.shutdown()
+
+
+def bundle(resources: Resources) -> dict[str, float]:
+    """As Ray has it."""
+    return {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
 
 
 def _node(said: dict[str, Any]) -> Node:

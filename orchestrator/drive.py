@@ -29,8 +29,11 @@ from orchestrator.worker import Setting
 FORWARDER_SECONDS = 120
 """How long a run waits at its end for MLflow to catch up."""
 TICK_SECONDS = 1.0
-STUCK_SECONDS = 300.0
-"""How long a run waits for a node that is large enough, when nothing else is left to do."""
+STUCK_SECONDS = 900.0
+"""How long a run waits for a node that is large enough, when nothing else is left to do: a cloud takes minutes."""
+WANT_SECONDS = 10.0
+"""Between two words to an autoscaler."""
+MOST_WANTED = 1000
 
 
 class UnplaceableError(Exception):
@@ -103,6 +106,7 @@ def _run(
         with Watch(study, submitted, queue.standing, ledger, console):
             schedule.run(queue, replace(setting, run=driver.run), cluster, helm.tick)
     finally:
+        cluster.want([])
         with suppress(OSError):
             driver.tell(queue.standing, cluster.nodes, ended=True)
     return queue.standing
@@ -116,7 +120,7 @@ class _Helm:
     ) -> None:
         self._study, self._results, self._queue, self._ledger = study, results, queue, ledger
         self._cluster, self._driver = cluster, driver
-        self._looked = 0.0
+        self._looked = self._wanted = 0.0
         self._stuck_since: float | None = None
 
     def tick(self) -> None:
@@ -132,6 +136,9 @@ class _Helm:
             for key in self._queue.stops:
                 self._ledger.ask_to_stop(key, self._driver.run)
             self._driver.tell(self._queue.standing, self._cluster.nodes)
+        if now - self._wanted >= WANT_SECONDS:
+            self._wanted = now
+            self._cluster.want(self._queue.wanted()[:MOST_WANTED])
         self._see_whether_stuck(now)
 
     def _see_whether_stuck(self, now: float) -> None:

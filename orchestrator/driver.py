@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from orchestrator.ledger import write_json
+from orchestrator.ledger import tell_json
 from orchestrator.placement import Node
 from orchestrator.queue import Standing
 
@@ -87,7 +87,7 @@ class Driver:
         if not ended and now - self._written < WRITE_SECONDS:
             return
         self._written = now
-        write_json(self._path, {"format": FORMAT} | asdict(self._record(standing, nodes, now, ended)))
+        tell_json(self._path, {"format": FORMAT} | asdict(self._record(standing, nodes, now, ended)))
 
     def _record(self, standing: Standing, nodes: Sequence[Node], now: float, ended: bool) -> DriverRecord:
         hosts = {node.id: node.host for node in nodes}

@@ -214,7 +214,7 @@ class Ledger:
 
     def ask_to_stop(self, key: str, run: str) -> None:
         """Ask the attempt at this trial that is part of the run to commit and stop; it looks every second."""
-        write_text(self.folder(key).path / "stop", run)
+        _replace(self.folder(key).path / "stop", run.encode(), synced=False)
 
 
 class Attempt:
@@ -267,7 +267,7 @@ class Attempt:
 
     def about(self, facts: Mapping[str, Any]) -> None:
         self._record |= facts
-        self._durably(lambda: write_json(self._record_path, self._record))
+        self._durably(lambda: tell_json(self._record_path, self._record))
 
     def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
         self._pending["curves.jsonl"] += _line({"iteration": iteration} | plain(values))
@@ -302,7 +302,7 @@ class Attempt:
             ended |= {"cause": _cause(error), "reason": last_line(error), "traceback": whole[-20_000:]}
         with self._held, suppress(OSError):  # a full disk must not hide the error that it caused
             if self._record:
-                write_json(self._record_path, self._record | ended)
+                tell_json(self._record_path, self._record | ended)
 
     def _asked_to_stop(self) -> bool:
         if not self._stop and self._run and time.monotonic() - self._stop_looked >= STOP_SECONDS:
@@ -358,7 +358,7 @@ class Attempt:
         self._record = {
             "started": _now(), "from_iteration": start, "notes": self._notes, "pid": os.getpid(), **provenance
         }  # fmt: skip
-        write_json(self._record_path, self._record)
+        tell_json(self._record_path, self._record)
         self._started = self._last_commit = time.monotonic()
 
     def _seconds(self) -> float:
@@ -393,11 +393,13 @@ class Attempt:
     def _write(self, commits: Sequence[Commit], checkpoint: bytes) -> None:
         """All that a commit needs, then the step that makes it valid; done again, it ends as if done once."""
         for stream in STREAMS:
+            if not self._pending[stream]:
+                continue
             with _opened_at(self.folder.path / stream, self._length[stream]) as file:
                 file.write(self._pending[stream])
                 file.flush()
                 os.fsync(file.fileno())
-        _write_durably(self.folder.path / commits[0].checkpoint, checkpoint)
+        _replace(self.folder.path / commits[0].checkpoint, checkpoint, synced=True)
         write_json(
             self.folder.path / "commit.json",
             {"format": FORMAT, "key": self.folder.path.name, "commits": [asdict(each) for each in commits]},
@@ -475,20 +477,24 @@ def _unfollowed(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    """Write a file such that it is either whole or absent, after a power cut too."""
+def _replace(path: Path, data: bytes, *, synced: bool) -> None:
+    """Write a file such that it is either whole or absent; with `synced` also after a power cut, once its folder is."""
     partial = path.with_name(f".{path.name}.part")
     try:
         with partial.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except OSError:
         with suppress(OSError):  # a full disk needs every byte
             partial.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -496,13 +502,18 @@ def _write_durably(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Replace a JSON file in one atomic, durable step."""
-    write_text(path, json.dumps(data, indent=1, allow_nan=False))
+    """Replace a JSON file in one atomic step that lasts: with it, all that was synced in its folder before."""
+    _replace(path, _json(data), synced=True)
+    _sync_folder(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one atomic, durable step."""
-    _write_durably(path, text.encode())
+def tell_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Replace a JSON file in one atomic step, which a power cut may undo: for what helps and decides nothing."""
+    _replace(path, _json(data), synced=False)
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, indent=1, allow_nan=False).encode()
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -158,6 +158,12 @@ class Queue:
         """Whether nothing runs and nothing is left that may."""
         return not self.standing.running and not self._later and not any(self._ready.values())
 
+    def wanted(self) -> list[Resources]:
+        """What everything that runs or may run now occupies, the most urgent first, as many as may run at a time."""
+        ready = sorted(entry for heap in self._ready.values() for entry in heap)
+        running = [each.resources for each in self.standing.running.values()]
+        return [*running, *(self.trials[key].resources for _, key in ready)][: self._most]
+
     def unplaceable(self) -> list[Trial]:
         """Trials that wait, and that no node is large enough for."""
         shapes = [shape for shape, heap in self._ready.items() if heap and not any(n.holds(shape) for n in self.nodes)]

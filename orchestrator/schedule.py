@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import signal
 import tempfile
 import time
@@ -11,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster import Cluster
+from orchestrator.cluster import Cluster, bundle
 from orchestrator.queue import Queue, Running
 from orchestrator.trial import Resources, Trial
 from orchestrator.worker import Cause, Ending, Setting, execute
@@ -36,7 +37,7 @@ def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], Non
     for each in (signal.SIGTERM, signal.SIGHUP):  # from a batch system or a closed terminal: as Ctrl-C, cleanly
         signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
     hooks = _Hooks(queue, cluster, tick)
-    with tempfile.TemporaryDirectory(prefix="ablate-tune-") as scratch, redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory(prefix="ablate-tune-", dir=_memory()) as scratch, redirect_stdout(io.StringIO()):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -56,13 +57,17 @@ def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], Non
         raise KeyboardInterrupt  # Tune takes Ctrl-C for itself, ends the trials and returns as if all were well
 
 
+def _memory() -> str | None:
+    """Where a folder that nobody needs afterwards costs no disk; None: wherever temporary files go."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - the folder in it is ours alone
+
+
 def _placed(config: Mapping[str, Any]) -> Any:
     """What a trial occupies, on the node that the queue chose for it."""
     from ray import tune
 
-    resources = Resources(**config["resources"])
-    bundle = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
-    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[{"ray.io/node-id": config["node"]}])
+    occupied = bundle(Resources(**config["resources"]))
+    return tune.PlacementGroupFactory([occupied], bundle_label_selector=[{"ray.io/node-id": config["node"]}])
 
 
 def _trainable() -> Any:

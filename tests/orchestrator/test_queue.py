@@ -451,3 +451,11 @@ def test_resources_of_a_running_trial_are_what_it_was_given(tmp_path: Path) -> N
     line.trials[started.key] = replace(line.trials[started.key], resources=Resources(gpus=1))
     line.ended("a", DONE, 1)
     assert line._rooms["one"].devices == [1.0]
+
+
+def test_what_an_autoscaler_is_told(tmp_path: Path) -> None:
+    """What runs and what may run now, and no more than may run at a time; not what waits for another's end."""
+    trials = [toy.trial(0, gpus=2), toy.trial(1, gpus=1), toy.trial(2, gpus=1), toy.trial(3, gpus=4, after=0)]
+    line = queue(tmp_path, *trials, nodes=[toy.node(gpus=2)], most=2)
+    line.next("a", 0)
+    assert [each.gpus for each in line.wanted()] == [2, 1]
