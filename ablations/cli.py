@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ablations.study import Study
+    from orchestrator.ledger import Ledger
+    from orchestrator.logs import Followed
+    from orchestrator.packing import Packed
+    from orchestrator.placement import Node
     from orchestrator.plan import Plan
     from orchestrator.runs import Run
     from orchestrator.studies import RecordedStudy
     from orchestrator.trial import Trial
+    from reports.gantt import Gantt
 
 OK, TRIALS_FAILED, WRONG_INPUT, CONTRADICTED, UNREACHABLE, DAMAGED, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
 
@@ -40,6 +45,10 @@ app = typer.Typer(
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="Name of a study that ships, or path of a study file.")
 ]
+TrialArgument = Annotated[
+    str,
+    typer.Argument(metavar="TRIAL", help="Name of a trial, as digits-plain-20.s0, or the beginning of its key."),
+]
 ResultsOption = Annotated[
     Path, typer.Option("--results", envvar="ABLATE_RESULTS", help="Results directory, shared by all nodes.")
 ]
@@ -51,9 +60,12 @@ SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 SlotsOption = Annotated[int | None, typer.Option("--slots", min=1, help="Trials at a time; by default one per core.")]
 PerGpuOption = Annotated[
-    int,
+    str,
     typer.Option(
-        "--per-gpu", min=1, max=64, help="Trials at a time on one GPU: small networks cannot fill one, try 4."
+        "--per-gpu",
+        metavar="auto|K",
+        help="Trials at a time on one GPU, 1 to 64; auto: as many as memory allows and throughput gains from, and"
+        " several GPUs for a trial whose recipe allows it.",
     ),
 ]
 TrackingOption = Annotated[
@@ -63,8 +75,12 @@ TrackingOption = Annotated[
     ),
 ]
 DataOption = Annotated[Path, typer.Option("--data", envvar="ABLATE_DATA", help="Folder of the data sets.")]
+MOST_PER_GPU = 64
+MOST_GPUS = 4096
 RESULTS = Path("results")
 DATA = Path("data")
+SHORTEST_KEY = 6
+"""Characters of a key that name a trial for `cancel`."""
 
 
 @app.command()
@@ -107,33 +123,60 @@ def plan(
     seeds: SeedsOption = None,
     results: ResultsOption = RESULTS,
     slots: SlotsOption = None,
-    per_gpu: PerGpuOption = 1,
+    per_gpu: PerGpuOption = "auto",
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            "--gpus",
+            metavar="N|MxN",
+            help="Plan for a cluster that need not be there: a node with N GPUs, or M nodes with N each.",
+        ),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the Gantt chart as one HTML file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run would do now, in which order, and how long it would take."""
-    from ablations.console import planned_facts, print_plan
+    """Show what a run would do now, in which order, what each trial gets, and how long it would take."""
+    from ablations.console import packed_facts, planned_facts, print_gantt, print_plan
     from ablations.trials import recorded
     from orchestrator.ledger import Ledger
-    from orchestrator.plan import plan as make_plan
+    from orchestrator.packing import prepare
+    from reports.gantt import gantt, lines
 
     loaded = _load(study, overrides, seeds)
-    on = _device("auto")
-    planned = make_plan(_trials(loaded, on, per_gpu), Ledger(results))
-    slots = slots or _slots(on, per_gpu)
+    on = "cuda" if gpus else _device("auto")
+    sharing = _sharing(per_gpu, on)
+    packed = prepare(
+        _trials(loaded, on),
+        Ledger(results),
+        _assumed_nodes(gpus) if gpus else _this_machine(on, sharing, slots),
+        _hardware(on),
+        sharing,
+        most=slots,
+        with_blocked=gpus is not None,
+    )
+    chart = gantt(packed.simulation.spans, {each.trial.key: each.trial for each in packed.trials}, packed.nodes)
+    if page is not None:
+        _write_gantt(page, chart, loaded.name, packed)
     if as_json:
         facts = {
             "study": loaded.name,
             "question": loaded.question,
             "sha256": recorded(loaded).sha256,
             "results": str(results),
-            "slots": slots,
-            "expected_seconds": round(planned.wall_seconds(slots), 1),
-            "trials": [planned_facts(each) for each in planned.trials],
+            **packed_facts(packed),
+            "trials": [planned_facts(each) for each in packed.trials],
         }
         _print_json(facts)
     else:
-        print_plan(loaded.name, planned, slots, _stdout())
-    _exit_if_damaged(planned)
+        console = _stdout()
+        print_plan(loaded.name, packed, console)
+        if chart.rows:
+            print_gantt(*lines(chart, min(console.width, 120)), chart.seconds, console)
+        if page is not None:
+            console.print(f"chart: {page.resolve()}", highlight=False, markup=False, soft_wrap=True)
+    _exit_if_damaged(packed)
 
 
 @app.command()
@@ -144,7 +187,7 @@ def run(
     results: ResultsOption = RESULTS,
     data: DataOption = DATA,
     slots: SlotsOption = None,
-    per_gpu: PerGpuOption = 1,
+    per_gpu: PerGpuOption = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tracking: TrackingOption = None,
     track: Annotated[bool, typer.Option("--track/--no-track", help="Copy committed records to MLflow.")] = True,
@@ -155,69 +198,150 @@ def run(
             metavar="HOST:PORT", help="Ray cluster that this machine is a node of; by default one of its own."
         ),
     ] = None,
-    only: Annotated[list[str] | None, typer.Option("--only", metavar="ARM", help="Submit this arm alone.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="ARM|TRIAL", help="Submit this alone; may be given several times."),
+    ] = None,
     budget: Annotated[
         float | None,
-        typer.Option(min=0.0, metavar="GPU_HOURS", help="Spend at most so much; core-hours where no GPU is needed."),
+        typer.Option(
+            min=0.0,
+            metavar="GPU_HOURS",
+            help="Begin nothing that would spend more, and stop what runs when it is spent; core-hours without a GPU.",
+        ),
     ] = None,
 ) -> None:
     """Run what the ledger misses of a study, and resume what is partial; again, and nothing is submitted."""
-    from rich.markup import escape
-
     from ablations.attempt import setting
+    from ablations.console import print_ending
     from ablations.trials import recorded
     from orchestrator.cluster import embedded, joined
     from orchestrator.drive import Limits
     from orchestrator.drive import run as drive
     from orchestrator.ledger import Ledger
-    from orchestrator.plan import plan as make_plan
+    from orchestrator.packing import prepare
 
     loaded = _load(study, overrides, seeds)
+    limits = Limits(slots=slots, only=_only(loaded, only), budget_hours=budget)
     on = _device(device)
+    sharing = _sharing(per_gpu, on)
     _refuse_without_gpu(loaded, on)
-    trials = _trials(loaded, on, per_gpu)
+    trials, nodes = _trials(loaded, on), _this_machine(on, sharing, slots)
     results, console = results.resolve(), _stderr()
-    planned = make_plan(trials, Ledger(results))
+    planner = partial(prepare, trials, Ledger(results), nodes, _hardware(on), sharing, most=slots)
+    planned = planner()
     _prepare((each.trial for each in planned.open), data, results / "data", console)
-    limits = Limits(slots=slots, only=_arms(loaded, only), budget_hours=budget)
     standing = drive(
         recorded(loaded),
-        lambda: make_plan(trials, Ledger(results)),
+        planner,
         setting(results, on, commit_seconds),
-        partial(joined, address, _lost) if address else partial(embedded, slots or _slots(on, per_gpu), _lost),
+        partial(joined, address, _lost) if address else partial(embedded, int(nodes[0].cpus), _lost),
         limits,
         tracking=_tracking(tracking, results) if track else None,
         console=console,
     )
-    for key, reason in standing.failed.items():
-        name = next(trial.name for trial in trials if trial.key == key)
-        console.print(f"[red]failed[/] {name}: {escape(reason)}", highlight=False, soft_wrap=True)
-    console.print(
-        f"{standing.submitted} submitted, {len(standing.done)} done, {len(standing.failed)} failed;"
-        f" next: {_program()} report {study}" + (f" --results {results}" if results != RESULTS.resolve() else ""),
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_ending(standing, {trial.key: trial.name for trial in trials}, console)
+    where = f" --results {results}" if results != RESULTS.resolve() else ""
+    console.print(f"next: {_program()} report {study}{where}", highlight=False, soft_wrap=True)
     if standing.failed:
         raise typer.Exit(TRIALS_FAILED)
     _exit_if_damaged(planned)
+    if standing.cancelled:
+        by = ", ".join(dict.fromkeys(standing.cancelled.values()))
+        _fail(f"{len(standing.cancelled)} cancelled by {by}; the same command takes them up again", INTERRUPTED)
 
 
 @app.command()
 def status(study: StudyArgument, results: ResultsOption = RESULTS, as_json: JsonOption = False) -> None:
-    """Show how far a study is: by arm, failures first."""
-    from ablations.console import print_status, run_facts
+    """Show how far a study is: what went wrong first, then each arm with its ETA and cost, then the run at work."""
+    from ablations.console import print_status, status_facts
+    from orchestrator.ledger import Ledger, plain
+    from orchestrator.runs import read_runs
+    from orchestrator.status import study_status
 
-    record, runs, alive = _recorded_runs(study, None, None, results)
+    record = _record(study, None, None, results)
+    found = study_status(record, results)
     if as_json:
-        _print_json({"study": record.name, "trials": [run_facts(each, alive) for each in runs]})
+        _print_json(plain(status_facts(found, read_runs(record, Ledger(results)))))
         return
-    print_status(record, runs, alive, _stdout())
+    print_status(found, _stdout())
+
+
+@app.command()
+def logs(
+    trial: TrialArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the trial is at its end, or it has none in sight.")
+    ] = False,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, help="Of this attempt alone, from 1; by default of all.")
+    ] = None,
+    lines: Annotated[int | None, typer.Option("--lines", "-n", min=1, help="Only so many of the last lines.")] = None,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Show what the attempts at a trial printed, and how they got on; times are UTC."""
+    from orchestrator import logs as read
+    from orchestrator.ledger import Ledger
+
+    ledger = Ledger(results)
+    found = _followed(trial, ledger)
+    if follow:
+        for piece in read.follow(ledger, found, attempt, lines):
+            typer.echo(piece, nl=False)
+        return
+    folder = ledger.folder(found.key)
+    if not read.logs(folder, attempt):
+        which = f"attempt {attempt} of {found.name}" if attempt else found.name
+        raise StudyError(f"{which}: there is no log of it; `ablate show {trial}` lists its attempts, --follow waits")
+    pieces = read.printed(folder, attempt)
+    for piece in pieces if lines is None else [read.last_lines(pieces, lines)]:
+        typer.echo(piece, nl=False)
+
+
+@app.command()
+def cancel(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY [ARM|TRIAL]...",
+            help="A study that is being run, or arms and trials of it; these may stand alone where one run has them.",
+        ),
+    ],
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Have trials of a run at work commit and stop, or not begin; `run` takes them up again."""
+    from ablations.console import print_cancelled
+    from orchestrator.driver import presence
+    from orchestrator.ledger import Ledger
+    from orchestrator.steering import Cancellation, answer, ask
+
+    record, keys = _to_cancel(names, results)
+    seen = presence(results, record.name)
+    if not seen.at_work and not seen.beginning:
+        _fail(f"study {record.name}: no run of it is at work, so there is nothing to cancel", UNREACHABLE)
+    where, ran = str(seen.holder), set[str]()
+    if seen.record and seen.at_work:
+        where, ran = seen.record.host, set(seen.record.running)
+        keys = [key for key in keys if key not in seen.record.settled]
+    if not keys:
+        typer.echo("nothing of it runs or waits: all is done, failed, cancelled or left out by the budget already")
+        return
+    cancellation = Cancellation(keys=keys, by=_who())
+    with _stderr().status(f"asking the driver on {where}"):
+        word = ask(results, record.name, cancellation)
+        told = answer(results, record.name, cancellation, word)
+    if not told.taken:
+        _fail(
+            f"the driver on {where} has not taken it up yet; it will when it looks again, `ablate status {record.name}`"
+            " tells",
+            UNREACHABLE,
+        )
+    print_cancelled(record, told, ran, Ledger(results), _stdout())
 
 
 @app.command()
 def show(
-    trial: Annotated[str, typer.Argument(help="Name of a trial, as digits-plain-20.s0, or the beginning of its key.")],
+    trial: TrialArgument,
     results: ResultsOption = RESULTS,
     as_json: JsonOption = False,
 ) -> None:
@@ -432,21 +556,72 @@ def _say_problem(say: str) -> str | None:
     return None
 
 
-def _trials(study: "Study", device: str, per_gpu: int = 1) -> "list[Trial]":
+def _trials(study: "Study", device: str) -> "list[Trial]":
     from ablations.trials import trials
 
-    if device == "cpu" and per_gpu > 1:
+    return trials(study, gpus=1.0 if device == "cuda" else 0.0)
+
+
+def _sharing(per_gpu: str, device: str) -> int | None:
+    """Trials on one GPU; None: the plan chooses."""
+    if per_gpu == "auto":
+        return None
+    if not re.fullmatch(r"[0-9]{1,3}", per_gpu) or not 1 <= int(per_gpu) <= MOST_PER_GPU:
+        raise StudyError(f"--per-gpu: is auto or a whole number from 1 to {MOST_PER_GPU}, not {per_gpu[:200]!r}")
+    if device == "cpu" and int(per_gpu) > 1:
         raise StudyError(f"--per-gpu {per_gpu}: these trials run on the CPU, one per core; leave it out")
-    return trials(study, gpus=1 / per_gpu if device == "cuda" else 0.0)
+    return int(per_gpu)
 
 
-def _arms(study: "Study", only: list[str] | None) -> list[str]:
-    """The arms that were asked for by name; where the study has no such arm, the nearest is named."""
-    names = [arm.name for arm in study.arms]
+def _assumed_nodes(asked: str) -> "list[Node]":
+    """A cluster of so many GPUs, in which cores are not what is short."""
+    from orchestrator.placement import Node
+
+    said = re.fullmatch(r"(?:([0-9]{1,4})x)?([0-9]{1,4})", asked)
+    nodes, gpus = (int(said.group(1) or 1), int(said.group(2))) if said else (0, 0)
+    if not (nodes and gpus and nodes * gpus <= MOST_GPUS):
+        raise StudyError(
+            f"--gpus: is the number of GPUs of one node, as 8, or nodes and GPUs of each, as 4x8, {MOST_GPUS:,} in all"
+            f" at most, not {asked[:200]!r}"
+        )
+    names = [f"node-{number}" for number in range(1, nodes + 1)]
+    return [Node(id=name, host=name, cpus=float(MOST_PER_GPU * gpus), gpus=gpus) for name in names]
+
+
+def _this_machine(device: str, per_gpu: int | None, slots: int | None) -> "list[Node]":
+    """What a run may use here: `slots` cores where trials need no GPU, by default all."""
+    from orchestrator.placement import Node
+    from orchestrator.provenance import gpus
+
+    cores, found = _cores(), gpus() if device == "cuda" else []
+    cpus = max(cores, len(found) * (per_gpu or 1)) if found else slots or cores
+    return [Node(id="local", host="this machine", cpus=float(cpus), gpus=len(found))]
+
+
+def _hardware(device: str) -> str:
+    """Model of this machine's GPUs, or of its processor; empty where trials need a GPU and it has none."""
+    from orchestrator.provenance import gpus, processor
+
+    return next(iter(gpus()), "") if device == "cuda" else processor()
+
+
+def _write_gantt(path: Path, chart: "Gantt", study: str, packed: "Packed") -> None:
+    from ablations.console import plan_lines
+    from reports.gantt import page
+
+    text = page(chart, study, plan_lines(packed))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _only(study: "Study", only: list[str] | None) -> list[str]:
+    """The arms and trials that were asked for by name; where the study has none of it, the nearest is named."""
+    arms = [arm.name for arm in study.arms]
+    known = [*arms, *(f"{arm.name}.s{seed}" for arm in study.arms for seed in range(arm.seeds))]
     for name in only or ():
-        if name not in names:
-            near = nearest(name, names) or f"; its arms are {', '.join(names)}"
-            raise StudyError(f"--only: study {study.name} has no arm {name[:200]!r}{near}")
+        if name not in known:
+            near = nearest(name, known) or f"; its arms are {', '.join(arms)}"
+            raise StudyError(f"--only: study {study.name} has no arm or trial {name[:200]!r}{near}")
     return only or []
 
 
@@ -539,16 +714,90 @@ def _trial(name: str, ledger: Any) -> "tuple[Any, dict[str, Any]]":
     return arm, about
 
 
+def _followed(name: str, ledger: "Ledger") -> "Followed":
+    """The trial of this name or key, begun or not."""
+    from orchestrator import logs
+    from orchestrator.studies import recorded_studies
+
+    found = logs.find(name, ledger, recorded_studies(ledger.root))
+    if not found:
+        raise StudyError(f"{ledger.root}: no trial {name!r}; `ablate status STUDY --json` lists names and keys")
+    if len(found) > 1:
+        keys = ", ".join(each.key for each in found[:5])
+        raise StudyError(f"{ledger.root}: {len(found)} trials are called {name!r}; give the key: {keys}")
+    return found[0]
+
+
+def _to_cancel(names: list[str], results: Path) -> "tuple[RecordedStudy, list[str]]":
+    """The study, and the keys of what is to be cancelled of it."""
+    from orchestrator.driver import presence
+    from orchestrator.studies import recorded_studies
+
+    records = recorded_studies(results)
+    asked = next((each for each in records if each.name == _study_name(names[0])), None)
+    if asked is not None:
+        return asked, _keys_of(asked, names[1:])
+    seen = [(each, presence(results, each.name)) for each in records]
+    running = [each for each, at in seen if at.at_work or at.beginning]
+    having = [each for each in running if all(_keys_named(each, name) for name in names)]
+    ended = [each for each in records if each not in running and all(_keys_named(each, name) for name in names)]
+    if len(having) == 1 or (not having and ended):
+        asked = (having or ended)[0]
+        return asked, _keys_of(asked, names)
+    said = " ".join(names)
+    if having:
+        raise StudyError(f"{said}: runs of {', '.join(each.name for each in having)} have it; name the study before it")
+    at_work = ", ".join(each.name for each in running) or "none"
+    near = nearest(names[0], [each.name for each in records])
+    raise StudyError(f"{said}: no study that was run here, nor part of one that is being run ({at_work}){near}")
+
+
+def _study_name(source: str) -> str:
+    """Of a study given by its name or its file."""
+    return _load(source, None, None).name if Path(source).suffix in (".yaml", ".yml") else source
+
+
+def _keys_of(study: "RecordedStudy", names: list[str]) -> list[str]:
+    """Of these arms and trials of the study; without names, of all."""
+    for name in names:
+        if not _keys_named(study, name):
+            known = [
+                *(arm.name for arm in study.arms),
+                *(f"{a.name}.s{seed}" for a in study.arms for seed, _ in a.trials),
+            ]
+            near = nearest(name, known) or f"; its arms are {', '.join(arm.name for arm in study.arms)}"
+            raise StudyError(f"study {study.name} has no arm or trial {name[:200]!r}{near}")
+    every = [key for arm in study.arms for _, key in arm.trials]
+    return list(dict.fromkeys(key for name in names for key in _keys_named(study, name))) if names else every
+
+
+def _keys_named(study: "RecordedStudy", name: str) -> list[str]:
+    """Of an arm or a trial of this name, or a trial whose key begins so."""
+    return [
+        key
+        for arm in study.arms
+        for seed, key in arm.trials
+        if name in (arm.name, f"{arm.name}.s{seed}") or (len(name) >= SHORTEST_KEY and key.startswith(name))
+    ]
+
+
+def _who() -> str:
+    """The user and the machine, as `ada on login1`."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        user = f"user {os.getuid()}"
+    return f"{user} on {socket.gethostname()}"
+
+
 def _size(study: "Study") -> int:
     return sum(arm.seeds for arm in study.arms)
 
 
-def _slots(device: str, per_gpu: int = 1) -> int:
-    """Trials at a time: so many per GPU, or one per core."""
-    from orchestrator.provenance import gpus
-
-    if device == "cuda":
-        return len(gpus()) * per_gpu
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -73,7 +73,7 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 def _portable(trial: Trial) -> dict[str, Any]:
     """A trial without what depends on the machine."""
-    return {name: value for name, value in asdict(trial).items() if name != "resources"}
+    return {name: value for name, value in asdict(trial).items() if name not in ("resources", "replica_counts")}
 
 
 def _digest(body: Mapping[str, Any]) -> str:

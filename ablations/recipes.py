@@ -140,6 +140,15 @@ class Recipe:
             yield "schedule plateau watches the validation error, and held_out is 0; give held_out too, as 5000"
 
 
+def replica_counts(recipe: Recipe) -> tuple[int, ...]:
+    """Over how many replicas the batch can be split such that each takes whole groups of `bn_batch` images.
+
+    Batch 256 and bn_batch 32: 1, 2, 4 or 8. It changes rounding alone, so it is in no key.
+    """
+    groups = recipe.batch // (recipe.bn_batch or recipe.batch)
+    return tuple(count for count in range(1, groups + 1) if groups % count == 0)
+
+
 @lru_cache(maxsize=1024)  # a study asks once for each trial, and has few recipes
 def effective(recipe: Recipe, depth: int) -> Recipe:
     """The same training of a network of this depth, each value that changes nothing in it at its default.

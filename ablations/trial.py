@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DataError as error:
         return _refuse(str(error), UNREACHABLE)
     try:
-        ending = execute(trial, setting(results, device, given.commit_seconds))
+        ending = execute(trial, replace(setting(results, device, given.commit_seconds), echo=True))
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was committed is kept, and the same command goes on from there\n")
         return INTERRUPTED

@@ -8,7 +8,7 @@ from typing import Any
 from ablations import keys
 from ablations.data.sets import SETS
 from ablations.grid import WIDTHS
-from ablations.recipes import CIFAR, IMAGENET, Recipe, effective
+from ablations.recipes import CIFAR, IMAGENET, Recipe, effective, replica_counts
 from ablations.study import Arm, Study, parent
 from models.complexity import multiply_adds, parameters
 from models.layers import layers
@@ -81,6 +81,7 @@ def _of_arm(arm: Arm, resources: Resources) -> Iterator[Trial]:
             work=3.0 * cost["multiply_adds"] * arm.recipe.batch * arm.recipe.iterations,
             launches=float(arm.recipe.iterations * cost["layers"]),
             resources=resources,
+            replica_counts=replica_counts(arm.recipe),
             blocked=SETS[arm.network.data].blocked,
             after=_parent_key(arm, seed),
         )

@@ -47,7 +47,7 @@ class Limits:
     slots: int | None = None
     """Trials at a time; None: as many as fit."""
     only: Sequence[str] = ()
-    """Arms whose trials alone are submitted; empty: all."""
+    """Arms and trials that alone are submitted, with those that they begin from; empty: all."""
     budget_hours: float | None = None
     """GPU-hours, or core-hours of trials that need no GPU."""
 
@@ -73,7 +73,7 @@ def run(
         write_study(results, study)
         forget(results, study.name)
         now = planner()
-        submitted = [each for each in now.open if not limits.only or each.trial.arm in limits.only]
+        submitted = select(now.open, limits.only)
         _say(now, submitted, console)
         with _forwarding(results, study.name, tracking, console):
             if not submitted:
@@ -153,6 +153,19 @@ class _Helm:
                 f"no node of the cluster is large enough for {waiting[0].name} ({needs.cpus:g} cores,"
                 f" {needs.gpus:g} GPUs), and none came in {STUCK_SECONDS:.0f} s; what was committed is kept"
             )
+
+
+def select(planned: Sequence[PlannedTrial], only: Sequence[str]) -> list[PlannedTrial]:
+    """Those of these arms and trials, and those that they begin from; without names, all."""
+    parents = {each.trial.key: each.trial.after for each in planned}
+    asked: set[str | None] = {each.trial.key for each in planned if {each.trial.arm, each.trial.name} & set(only)}
+    waiting = list(asked)
+    while waiting:
+        parent = parents.get(waiting.pop() or "")
+        if parent in parents and parent not in asked:
+            asked.add(parent)
+            waiting.append(parent)
+    return [each for each in planned if not only or each.trial.key in asked]
 
 
 def _say(now: Plan, submitted: Sequence[PlannedTrial], console: Console) -> None:

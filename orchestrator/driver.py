@@ -16,10 +16,13 @@ from typing import Any, Self
 from orchestrator.ledger import tell_json
 from orchestrator.placement import Node
 from orchestrator.queue import Standing
+from orchestrator.studies import holder
 
 FORMAT = 1
 WRITE_SECONDS = 2.0
 """Between two writings, at least."""
+SILENT_SECONDS = 30.0
+"""A driver that has written nothing for so long is not there, or cannot write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,11 @@ class DriverRecord:
     """Why each node is that is."""
     spent_seconds: float = 0.0
     """GPU-seconds, or core-seconds of trials without a GPU, up to `written`."""
+
+    @property
+    def settled(self) -> set[str]:
+        """Keys of the trials that this run has done with."""
+        return {*self.done, *self.failed, *self.cancelled, *self.unaffordable}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
@@ -129,3 +137,43 @@ def read_driver(results: Path, study: str) -> DriverRecord | None:
         return DriverRecord.of(json.loads(text))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presence:
+    """Whether a run of a study is at work, as far as can be told on a machine that sees the results."""
+
+    record: DriverRecord | None
+    """Of the last run that began to submit."""
+    holder: str | None
+    """Who holds the study now, where that can be seen: a run does from before its beginning to after its end."""
+    now: float
+    """Seconds since the epoch."""
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the driver wrote last."""
+        return max(0.0, self.now - self.record.written) if self.record else 0.0
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a driver submits trials now, or did so until it fell silent and is not known to be gone."""
+        if self.record is None or self.record.ended is not None:
+            return False
+        if self.record.host == socket.gethostname():
+            return self.holder is not None
+        return self.holder is not None or self.silence < SILENT_SECONDS
+
+    @property
+    def beginning(self) -> bool:
+        """Whether a run holds the study and does not submit: not yet, or no more."""
+        return self.holder is not None and not self.at_work
+
+    @property
+    def silent(self) -> bool:
+        return self.at_work and self.silence > SILENT_SECONDS
+
+
+def presence(results: Path, study: str) -> Presence:
+    held = holder(results, study)  # before the record: a run that ends meanwhile is then read as ended
+    return Presence(record=read_driver(results, study), holder=held, now=time.time())

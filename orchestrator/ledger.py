@@ -9,6 +9,7 @@ A trial owns one folder, `trials/<key>/`, and writes nowhere else:
     probes.jsonl          what probes saw inside the network, the same bytes for the same trial
     checkpoint-*.pt       the checkpoints of the last two commits
     attempts/0001.json    one file per attempt: where, when, with what, and how it ended
+    attempts/0001.log     what it printed and how it got on, for people
     stop                  the run whose attempt is asked to commit and stop
 
 A commit makes curves and checkpoint valid together: append and fsync the curves, write and fsync the checkpoint, then
@@ -244,6 +245,16 @@ class Attempt:
     def done(self) -> bool:
         """Whether the trial already has its result, so that nothing is left to run."""
         return bool(self._commits and self._commits[0].result is not None)
+
+    @property
+    def iteration(self) -> int:
+        """Last committed iteration."""
+        return self._commits[0].iteration if self._commits else 0
+
+    @property
+    def log_path(self) -> Path:
+        """Where what it prints belongs."""
+        return self._record_path.with_suffix(".log")
 
     def restore(self) -> bytes | None:
         self._started = time.monotonic()  # training begins here; what came before was the start of a process

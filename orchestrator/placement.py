@@ -25,7 +25,8 @@ class Node:
 
     def holds(self, resources: Resources) -> bool:
         """Whether a trial would fit if nothing else ran here."""
-        return Room(self).fits(resources)
+        enough = self.gpus >= max(1.0, resources.gpus) if resources.gpus else True
+        return enough and self.cpus + ROUNDING >= resources.cpus
 
 
 class Room:
@@ -36,9 +37,14 @@ class Room:
         self.cpus = float(node.cpus)
         self.devices = [1.0] * int(node.gpus)
         """Free share of each GPU."""
+        self._count()
 
     def fits(self, resources: Resources) -> bool:
-        return self.cpus + ROUNDING >= resources.cpus and self._choose(resources.gpus) is not None
+        if self.cpus + ROUNDING < resources.cpus:
+            return False
+        if resources.gpus < 1:
+            return resources.gpus <= 0 or self._largest + ROUNDING >= resources.gpus
+        return self._whole >= resources.gpus
 
     def take(self, resources: Resources) -> Sequence[int]:
         """Occupy; returns the GPUs, which `give` wants back. The trial must fit."""
@@ -52,20 +58,25 @@ class Room:
         self.cpus -= resources.cpus
         for device in devices:
             self.devices[device] -= min(1.0, resources.gpus)
+        self._count()
 
     def give(self, resources: Resources, devices: Iterable[int]) -> None:
         self.cpus += resources.cpus
         for device in devices:
             self.devices[device] += min(1.0, resources.gpus)
+        self._count()
 
-    @property
-    def free(self) -> tuple[float, float]:
+    def _count(self) -> None:
+        """What is asked again and again is counted when it changes."""
+        self._largest = max(self.devices, default=0.0)
+        self._whole = sum(free >= 1 - ROUNDING for free in self.devices)
+        self.free = sum(self.devices), self.cpus
         """GPUs and cores that nobody occupies: trials go where this is least, so that gangs find whole nodes."""
-        return sum(self.devices), self.cpus
 
     def copy(self) -> "Room":
         other = Room(self.node)
         other.cpus, other.devices = self.cpus, list(self.devices)
+        other._count()
         return other
 
     def _choose(self, gpus: float) -> Sequence[int] | None:

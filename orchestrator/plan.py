@@ -5,18 +5,16 @@ those that wait for it take together: a short one that a long one waits for is n
 """
 
 import heapq
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 
+from orchestrator.cost import Costs, Measured, Origin, measured, measured_beside, most_measured_gpu, replicas_of
 from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder
 from orchestrator.trial import State, Trial
 
-CPU_MULTIPLY_ADDS_PER_SECOND = 55e9
-CPU_SECONDS_PER_LAUNCH = 3.5e-4
-GPU_MULTIPLY_ADDS_PER_SECOND = 20e12
-GPU_SECONDS_PER_LAUNCH = 7.5e-5
-"""First guesses, one core or one GPU; `Plan` corrects them by what the ledger measured."""
+Seen = tuple[Trial, Commit | None, str | None]
+"""A trial, its last commit, and what of its record is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +24,11 @@ class PlannedTrial:
     iteration: int
     """Last committed iteration."""
     expected_seconds: float
-    """What is left of it, on this machine."""
+    """What is left of it, under its resources."""
+    origin: Origin = Origin.GUESSED
+    """Where the expected time comes from."""
+    replicas: int | None = None
+    """With how many it began; it goes on with as many, since its bits depend on them."""
     reason: str | None = None
     """Why it is blocked."""
     damaged: bool = False
@@ -62,13 +64,49 @@ class Plan:
         return finish_times([each.expected_seconds for each in self.open], slots, after)
 
 
-def plan(trials: Iterable[Trial], ledger: Ledger) -> Plan:
-    """The set difference between what is asked and what the ledger holds, priced and ordered."""
-    found = [(trial, *_look(ledger.folder(trial.key))) for trial in trials]
-    correction = _correction([(trial, head) for trial, head, _ in found])
-    planned = {trial.key: _planned(trial, head, damage, correction) for trial, head, damage in found}
-    blocked = _blocked_with_parents(planned, ledger)
-    return Plan(trials=sorted(blocked.values(), key=_urgency(blocked)))
+def plan(trials: Iterable[Trial], ledger: Ledger, hardware: str = "") -> Plan:
+    """The set difference between what is asked and what the ledger holds, priced and ordered.
+
+    `hardware` is the model of GPU or processor on which it is to run; see `survey`.
+    """
+    planned, _ = survey(trials, ledger, hardware)
+    return Plan(trials=ordered(planned))
+
+
+def survey(trials: Iterable[Trial], ledger: Ledger, hardware: str = "") -> tuple[list[PlannedTrial], Costs]:
+    """The trials as they stand, in the order given, priced under their resources; and what anything would cost.
+
+    Without a `hardware`, trials on GPUs are priced on the GPU that the ledger measured most. Each folder of the ledger
+    is read once.
+    """
+    seen = [(trial, *_look(ledger.folder(trial.key))) for trial in trials]
+    found = list(_measurements(seen, ledger))
+    costs = Costs(found, hardware or most_measured_gpu(found))
+    planned = {trial.key: _planned(trial, head, damage, costs, ledger) for trial, head, damage in seen}
+    return list(_blocked_with_parents(planned, ledger).values()), costs
+
+
+def _measurements(seen: Sequence[Seen], ledger: Ledger) -> Iterator[Measured]:
+    """Of the trials asked for; of all others of the ledger too, if anything is left to be priced."""
+    for trial, head, _ in seen:
+        if head is not None:
+            with suppress(LedgerError, OSError, KeyError, TypeError, ValueError):  # what it cost is no part of a result
+                if (one := measured(ledger.folder(trial.key), head, asdict(trial))) is not None:
+                    yield one
+    if not all(head is not None and head.result is not None for _, head, _ in seen):
+        yield from measured_beside(ledger, {trial.key for trial, _, _ in seen})
+
+
+def ordered(
+    planned: Iterable[PlannedTrial], before: Callable[[PlannedTrial], float] = lambda _: 0.0
+) -> list[PlannedTrial]:
+    """Those first for which `before` is least; of equal ones the longest, with what waits for it; then as given.
+
+    A parent stands before its child, unless `before` says otherwise.
+    """
+    by_key = {each.trial.key: each for each in planned}
+    together = _urgency(by_key)
+    return sorted(by_key.values(), key=lambda each: (before(each), *together(each)))
 
 
 def finish_times(seconds: Sequence[float], slots: int, after: Sequence[int | None] = ()) -> float:
@@ -96,13 +134,6 @@ def _ended(place: int | None, ends: Mapping[int, float], now: float) -> bool:
     return place is None or ends.get(place, float("inf")) <= now
 
 
-def guess(trial: Trial) -> float:
-    """Seconds of a whole trial before anything was measured."""
-    if trial.resources.gpus:
-        return trial.work / GPU_MULTIPLY_ADDS_PER_SECOND + trial.launches * GPU_SECONDS_PER_LAUNCH
-    return trial.work / CPU_MULTIPLY_ADDS_PER_SECOND + trial.launches * CPU_SECONDS_PER_LAUNCH
-
-
 def _look(folder: TrialFolder) -> tuple[Commit | None, str | None]:
     """The last commit, or what is damaged: the commit itself, or the curves of a trial that is done."""
     try:
@@ -111,19 +142,22 @@ def _look(folder: TrialFolder) -> tuple[Commit | None, str | None]:
         return None, str(error)
 
 
-def _planned(trial: Trial, head: Commit | None, damage: str | None, correction: float) -> PlannedTrial:
+def _planned(trial: Trial, head: Commit | None, damage: str | None, costs: Costs, ledger: Ledger) -> PlannedTrial:
+    iteration = head.iteration if head else 0
     if head is not None and head.result is not None:
-        state, left = State.DONE, 0.0
+        state = State.DONE
     else:
         state = State.PARTIAL if head else State.NEW
-        left = 1 - head.iteration / trial.iterations if head else 1.0
         if damage or trial.blocked:
             state = State.BLOCKED
+    seconds, origin = costs.iteration(trial, trial.resources)
     return PlannedTrial(
         trial=trial,
         state=state,
-        iteration=head.iteration if head else 0,
-        expected_seconds=guess(trial) * correction * left,
+        iteration=iteration,
+        expected_seconds=0.0 if state is State.DONE else seconds * (trial.iterations - iteration),
+        origin=origin,
+        replicas=replicas_of(ledger.folder(trial.key)) if iteration and state is not State.DONE else None,
         reason=damage or trial.blocked if state is State.BLOCKED else None,
         damaged=damage is not None,
     )
@@ -174,13 +208,3 @@ def _urgency(planned: Mapping[str, PlannedTrial]) -> Callable[[PlannedTrial], tu
             behind += each.expected_seconds
             together[each.trial.key] = max(together[each.trial.key], behind)
     return lambda each: (-together[each.trial.key], len(lines[each.trial.key]))
-
-
-def _correction(found: Iterable[tuple[Trial, Commit | None]]) -> float:
-    """Median of measured over guessed seconds of the trials that the ledger holds; 1 where it holds none."""
-    ratios = [
-        head.seconds / (guess(trial) * head.iteration / trial.iterations)
-        for trial, head in found
-        if head is not None and head.iteration
-    ]
-    return statistics.median(ratios) if ratios else 1.0

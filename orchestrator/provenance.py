@@ -19,7 +19,7 @@ def provenance() -> Mapping[str, Any]:
     return {
         "host": socket.gethostname(),
         "hardware": {
-            "cpu": _cpu(),
+            "cpu": processor(),
             "cores": len(os.sched_getaffinity(0)),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "gpus": gpus(),
@@ -46,7 +46,8 @@ def gpus() -> list[str]:
     return names
 
 
-def _cpu() -> str:
+def processor() -> str:
+    """Model of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

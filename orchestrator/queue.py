@@ -93,6 +93,8 @@ class Queue:
         self._left = {each.trial.key: each.expected_seconds for each in planned}
         self._ledger, self._budget, self._most = ledger, budget_seconds, most
         self._rooms: dict[str, Room] = {}
+        self._large_enough: dict[Resources, list[Room]] = {}
+        """Until nodes come or go."""
         self._ready: dict[Resources, list[tuple[int, str]]] = {}
         """By what they occupy, a heap of those that may start."""
         self._children: dict[str, list[str]] = {}
@@ -117,6 +119,7 @@ class Queue:
         """The nodes that are alive now. What runs on one that is gone will be told as ended."""
         alive = {node.id: node for node in nodes}
         self._rooms = {each: self._rooms.get(each) or self._room(node) for each, node in alive.items()}
+        self._large_enough = {}
 
     @property
     def nodes(self) -> list[Node]:
@@ -145,13 +148,33 @@ class Queue:
             return None
         if self._most is not None and len(self.standing.running) >= self._most:
             return None
+        waiting: str | None = None
         kept: tuple[Room, float] | None = None
         for key, resources in self._candidates(now):
-            room = self._fitting(key, resources, now, kept)
+            room = self._fitting(key, now)
+            if room is not None and waiting is not None:
+                kept = kept or self._soonest(waiting, now)
+                key, room = self._without_delay(key, resources, now, kept)
             if room is not None:
                 return self._start(ticket, key, room, now)
-            kept = kept or self._soonest(resources, now)
+            if waiting is None and self._allowed(key):
+                waiting = key
         return None
+
+    def _without_delay(
+        self, key: str, resources: Resources, now: float, kept: tuple[Room, float] | None
+    ) -> tuple[str, Room | None]:
+        """This trial if it delays nobody for whom a node is kept, or the first of those like it that does not; and its
+        place."""
+        room = self._fitting(key, now, kept)
+        if room is None and kept is not None and kept[0].fits(resources):
+            affordable = self._affordable(now)
+            shorter = (
+                each for each in self._ready[resources] if now + self._left[each[1]] <= kept[1] and affordable(each[1])
+            )
+            if (first := min(shorter, default=None)) is not None:
+                return first[1], self._fitting(first[1], now, kept)
+        return key, room
 
     @property
     def over(self) -> bool:
@@ -182,40 +205,34 @@ class Queue:
             self._withdraw([key for heap in self._ready.values() for _, key in heap], BUDGET)
         return [(key, self.trials[key].resources) for _, key in sorted(firsts)]
 
-    def _fitting(self, key: str, resources: Resources, now: float, kept: tuple[Room, float] | None) -> Room | None:
-        """The fullest node with room; not one where the trial has just died, if there is another."""
-        ends = now + self._left[key]
-        found = [
-            self._rooms[node.id]
-            for node in self.nodes
-            if self._rooms[node.id].fits(resources)
-            and not (kept and kept[0].node.id == node.id and ends > kept[1])
-        ]  # fmt: skip
-        if elsewhere := [node for node in self.nodes if node.id != self._died_on.get(key) and node.holds(resources)]:
-            found = [room for room in found if room.node in elsewhere]
+    def _allowed(self, key: str) -> list[Room]:
+        """The nodes that are large enough; not one where the trial has just died, if there is another."""
+        resources = self.trials[key].resources
+        if (rooms := self._large_enough.get(resources)) is None:
+            rooms = [self._rooms[node.id] for node in self.nodes if node.holds(resources)]
+            self._large_enough[resources] = rooms
+        died_on = self._died_on.get(key)
+        return rooms if died_on is None else [room for room in rooms if room.node.id != died_on] or rooms
+
+    def _fitting(self, key: str, now: float, kept: tuple[Room, float] | None = None) -> Room | None:
+        """The fullest node with room; not one that is kept for another, unless the trial will have ended by then."""
+        resources, ends = self.trials[key].resources, now + self._left[key]
+        free = (room for room in self._allowed(key) if room.fits(resources))
+        found = (room for room in free if kept is None or kept[0] is not room or ends <= kept[1])
         return min(found, key=lambda room: room.free, default=None)
 
-    def _soonest(self, resources: Resources, now: float) -> tuple[Room, float] | None:
+    def _soonest(self, key: str, now: float) -> tuple[Room, float] | None:
         """The node on which a trial will fit soonest, and when, if what runs ends as expected."""
-        times = [(room, self._fits_at(room, resources, now)) for room in map(self._of, self.nodes)]
-        found = [(room, at) for room, at in times if at is not None]
-        return min(found, key=lambda each: each[1], default=None)
-
-    def _of(self, node: Node) -> Room:
-        return self._rooms[node.id]
-
-    def _fits_at(self, room: Room, resources: Resources, now: float) -> float | None:
-        if not room.node.holds(resources):
-            return None
-        then = room.copy()
-        here = [each for each in self.standing.running.values() if each.node == room.node.id]
-        at = now
-        for each in sorted(here, key=lambda each: each.expected_end):
-            if then.fits(resources):
-                break
-            then.give(each.resources, each.devices)
-            at = max(now, each.expected_end)
-        return at
+        resources = self.trials[key].resources
+        allowed = {room.node.id: room for room in self._allowed(key)}
+        then: dict[str, Room] = {}
+        for each in sorted(self.standing.running.values(), key=lambda each: each.expected_end):
+            if each.node in allowed:
+                room = then[each.node] = then.get(each.node) or allowed[each.node].copy()
+                room.give(each.resources, each.devices)
+                if room.fits(resources):
+                    return allowed[each.node], max(now, each.expected_end)
+        return None
 
     def _start(self, ticket: str, key: str, room: Room, now: float) -> Running:
         resources = self.trials[key].resources
@@ -341,6 +358,7 @@ class Queue:
         if room is None or self._in_a_row[was.node] < DEATHS_IN_A_ROW:
             return
         if any(node.id != was.node and node.holds(was.resources) for node in self.nodes):
+            self._large_enough = {}
             self.standing.set_aside[was.node] = (
                 f"{room.node.host}: {DEATHS_IN_A_ROW} trials in a row died there, {self.trials[was.key].name} the last"
             )

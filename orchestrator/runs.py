@@ -95,13 +95,16 @@ PAPER_TAIL = 10 / 64
 """The paper's curves are read over their last 10k of 64k iterations; other schedules over the same share."""
 
 
-def read_runs(study: RecordedStudy, ledger: Ledger) -> list[Run]:
+def read_runs(study: RecordedStudy, ledger: Ledger, *, measured: bool = True) -> list[Run]:
     """One Run per trial of the study, in its order; what was never started is there too, as missing."""
-    return [read_run(arm, seed, key, ledger) for arm in study.arms for seed, key in arm.trials]
+    return [read_run(arm, seed, key, ledger, measured=measured) for arm in study.arms for seed, key in arm.trials]
 
 
-def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger) -> Run:
-    """What the ledger holds of one trial. Damage is never read as a number: it is said in `notes`, and left out."""
+def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger, *, measured: bool = True) -> Run:
+    """What the ledger holds of one trial. Damage is never read as a number: it is said in `notes`, and left out.
+
+    Without `measured`, that is checked and not read: there are no curves, costs, probes, nor what sums them up.
+    """
     folder = ledger.folder(key)
     attempts = folder.attempts()
     reason = next((each.get("reason") for each in attempts[-1:] if each.get("cause") == "error"), None)
@@ -117,10 +120,11 @@ def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger) -> Run:
         "mlflow_run": _published(ledger, key),
     }
     try:
-        head = folder.head()
-        curves = _curves(folder, head) if head else {}
-        costs = _costs(folder.records("clock.jsonl", head)) if head else {}
-        probes = folder.records("probes.jsonl", head) if head else []
+        head = folder.head() if measured else folder.check()
+        read = head if measured else None
+        curves = _curves(folder, read) if read else {}
+        costs = _costs(folder.records("clock.jsonl", read)) if read else {}
+        probes = folder.records("probes.jsonl", read) if read else []
     except LedgerError as error:
         return Run(**known, outcome=Outcome.MISSING, notes=(str(error),))
     if head is None:

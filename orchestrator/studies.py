@@ -9,16 +9,20 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestrator.ledger import LedgerError, write_json
 
 FORMAT = 1
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 """What a study may be called: the name of a folder, on any machine."""
+
+
+LOOKERS = 5
+"""How often a run that begins may find the lock in the hands of someone who only looks."""
 
 
 class StudyInUse(Exception):
@@ -91,6 +95,31 @@ def recorded_study(data: Mapping[str, Any]) -> RecordedStudy:
     return RecordedStudy(**{**data, "arms": arms})
 
 
+def recorded_studies(results: Path) -> list[RecordedStudy]:
+    """Every study that was run into this directory; a damaged record is left out."""
+    found = []
+    for path in sorted((results / "studies").glob("*/study.json")):
+        with suppress(LedgerError, OSError):
+            found.append(read_study(results, path.parent.name))
+    return found
+
+
+def holder(results: Path, name: str) -> str | None:
+    """Who holds the study for a run now, as `pid 12 on login1 since ...`; None if nobody does, as far as is seen here.
+
+    Not every shared file system shows a lock to other machines.
+    """
+    try:
+        with (results / "studies" / name / "lock").open(encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "another process"
+    except OSError:
+        return None
+    return None
+
+
 @contextmanager
 def sole_run(results: Path, name: str) -> Iterator[None]:
     """Hold the study for one run. The operating system lets go of it when the run's process ends, however it ends.
@@ -101,7 +130,7 @@ def sole_run(results: Path, name: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock)
         except BlockingIOError:
             lock.seek(0)
             raise StudyInUse(
@@ -111,3 +140,14 @@ def sole_run(results: Path, name: str) -> Iterator[None]:
         lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         lock.flush()
         yield
+
+
+def _lock(file: IO[str]) -> None:
+    """Raises BlockingIOError if another run holds it; who only looks does so for an instant, and is waited for."""
+    for _ in range(LOOKERS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(0.02)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

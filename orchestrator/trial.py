@@ -21,6 +21,14 @@ class Resources:
         """The part of a GPU's memory that is this trial's; 1 where it has whole GPUs, or none."""
         return min(1.0, self.gpus) or 1.0
 
+    @property
+    def words(self) -> str:
+        """`1/4 GPU`, `8 GPUs`, `1 core`."""
+        if 0 < self.gpus < 1:
+            return f"1/{round(1 / self.gpus)} GPU"
+        number, what = (self.gpus, "GPU") if self.gpus else (self.cpus, "core")
+        return f"{number:g} {what}{'s' * (number != 1)}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
@@ -44,6 +52,8 @@ class Trial:
     launches: float
     """Layer evaluations of the whole trial; small networks are priced by these rather than by `work`."""
     resources: Resources = field(default_factory=Resources)
+    replica_counts: tuple[int, ...] = (1,)
+    """With how many replicas it may train: each leaves batch normalisation the statistics that the recipe asks for."""
     blocked: str | None = None
     """Why the trial cannot run here; None when it can."""
     after: str | None = None

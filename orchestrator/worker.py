@@ -8,9 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from orchestrator.attempt_log import AttemptLog, Narrated
 from orchestrator.ledger import Ledger, Stopped, StorageError, last_line
 from orchestrator.provenance import provenance
-from orchestrator.trial import Trial
+from orchestrator.trial import Progress, Trial
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -52,6 +53,8 @@ class Setting:
     commit_seconds: float = 30.0
     run: str = ""
     """Of which run of the study the attempt is a part: it is stopped by this one's word alone."""
+    echo: bool = False
+    """Whether what a trial prints is shown where this process prints, and not in its log alone."""
 
 
 def execute(trial: Trial, setting: Setting) -> Ending:
@@ -65,7 +68,9 @@ def execute(trial: Trial, setting: Setting) -> Ending:
     try:
         with ledger.attempt(trial, provenance=about, commit_seconds=setting.commit_seconds, run=setting.run) as attempt:
             if not attempt.done:
-                _entry(setting.entry)(trial.params, attempt, **site)
+                with AttemptLog(attempt.log_path, echo=setting.echo) as log:
+                    progress: Progress = Narrated(attempt, trial, log)
+                    _entry(setting.entry)(trial.params, progress, **site)
     except Stopped:
         return Ending(cause=Cause.STOPPED)
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its outcome, never the worker's end

@@ -34,7 +34,13 @@ def ablate(arguments: Sequence[str], folder: Path) -> tuple[str, set[str]]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["studies"], ["plan", "digits-depth"], ["plan", "full-grid", "--json"]],
+    [
+        ["--help"],
+        ["studies"],
+        ["plan", "digits-depth"],
+        ["plan", "full-grid", "--json"],
+        ["plan", "imagenet-depth", "--gpus", "4x8", "--html", "plan.html"],
+    ],
     ids=" ".join,
 )
 def test_nothing_heavy_is_loaded(arguments: list[str], results: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from ablations.cli import main
 from orchestrator import provenance
 from orchestrator.ledger import Ledger
-from orchestrator.trial import Resources, Trial
+from orchestrator.trial import Trial
 
 ABLATE = Path(sys.executable).with_name("ablate")
 STUDY = """
@@ -275,6 +275,11 @@ WRONG = {
     ("plan", "digits-depth", "--seeds", "0"): "greater than or equal to 1",
     ("plan", "digits-depth", "--set", "recipe.lrr=1"): "recipe.lr",
     ("plan", "digits-depth", "--set", "recipe.lr=-1"): "lr",
+    ("plan", "digits-depth", "--gpus", "8x"): "as 8, or nodes and GPUs of each, as 4x8, 4,096 in all at most, not '8x'",
+    ("plan", "digits-depth", "--gpus", "0"): "--gpus: is the number of GPUs of one node",
+    ("plan", "digits-depth", "--gpus", "4097"): "4,096 in all at most, not '4097'",
+    ("plan", "digits-depth", "--per-gpu", "65"): "--per-gpu: is auto or a whole number from 1 to 64, not '65'",
+    ("run", "digits-depth", "--per-gpu", "some"): "--per-gpu: is auto or a whole number from 1 to 64, not 'some'",
     ("run", "digits-depth", "--device", "tpu"): "auto, cpu or cuda, not 'tpu'",
     ("show", "nothing"): "no trial 'nothing'",
     ("show", "tiny"): "no trial 'tiny'",
@@ -447,12 +452,47 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, names: list[str], *arguments: str
 
 
 def test_several_trials_share_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--per-gpu 4` on two GPUs: eight trials at a time, each a quarter of one, and of its memory."""
+    """`--per-gpu 4` on two GPUs: eight trials at a time, each a quarter of one."""
     assert with_gpus(monkeypatch, ["one", "two"], "plan", "digits-depth", "--per-gpu", "4", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["slots"] == 8
     assert {each["resources"]["gpus"] for each in found["trials"]} == {0.25}
-    assert Resources(gpus=found["trials"][0]["resources"]["gpus"]).share == 0.25
+    assert (found["hardware"], found["nodes"][0]["gpus"]) == ("one", 2)
+    begun = [each for each in found["spans"] if each["start"] == 0]
+    assert sorted(each["devices"][0] for each in begun) == [0] * 4 + [1] * 4
+
+
+def test_a_cluster_that_need_not_be_there(ablate: Ablate, tmp_path: Path) -> None:
+    """`--gpus 2x8`: blocked arms are priced, gangs chosen, and it says how close to the bound that comes."""
+    plan = facts(ablate("plan", "imagenet-depth", "--gpus", "2x8", "--json"))
+    assert [(node["name"], node["gpus"]) for node in plan["nodes"]] == [("node-1", 8), ("node-2", 8)]
+    assert {each["state"] for each in plan["trials"]} == {"blocked"}
+    assert max(each["resources"]["replicas"] for each in plan["trials"]) > 1
+    assert {each["expected_from"] for each in plan["trials"]} == {"guessed"}
+    assert len(plan["spans"]) == 9
+    assert 0 < plan["bound_seconds"] <= plan["expected_seconds"] < plan["written_order"]["expected_seconds"]
+    assert plan["levers"][0]["expected_seconds"] < plan["expected_seconds"]
+    assert plan["occupied_hours"] < 16 * plan["expected_seconds"] / 3600
+
+
+def test_a_plan_is_drawn(ablate: Ablate, tmp_path: Path) -> None:
+    """A row for each GPU in 80 columns, and one HTML file."""
+    file = tmp_path / "new" / "plan.html"
+    said = ablate("plan", "imagenet-depth", "--gpus", "4", "--html", str(file)).stdout
+    lines = said.splitlines()
+    assert max(len(line) for line in lines if not line.startswith(("chart: ", "biggest lever"))) <= 80
+    assert sum(line.startswith("GPU ") for line in lines) == 4
+    for words in ("GPU-hours on 4 GPUs of 1 node", "times the lower bound of", "9 ? guessed", "in written order: "):
+        assert words in said
+    assert "biggest lever: " in said
+    assert f"chart: {file}" in said
+    assert "imagenet-resnet-152-B.s0" in file.read_text(encoding="utf-8")
+
+
+def test_a_plan_on_this_machine_is_in_cores(ablate: Ablate) -> None:
+    """Trials without a GPU have a core each, `--slots` of them; what was measured here is said."""
+    said = ablate("plan", "tiny.yaml", "--seeds", "3", "--slots", "3").stdout
+    assert "core-hours on 3 cores of 1 node" in said
+    assert "expected times: 4 measured here, on " in said
 
 
 def test_a_gpu_cannot_be_shared_where_there_is_none(

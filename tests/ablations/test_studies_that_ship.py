@@ -21,6 +21,7 @@ SIZES = {
     "cifar10-shortcuts": (9, 45),
     "digits-depth": (16, 48),
     "full-grid": (44, 44),
+    "imagenet-depth": (9, 9),
 }
 
 

@@ -9,8 +9,9 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.cost import guess
 from orchestrator.ledger import Ledger
-from orchestrator.plan import finish_times, guess, plan
+from orchestrator.plan import finish_times, plan
 from orchestrator.trial import State, Trial
 
 
@@ -61,26 +62,6 @@ def test_longest_expected_first(tmp_path: Path) -> None:
     trials = [toy.trial(n, iterations=i) for n, i in enumerate((10, 30, 20, 30))]
     assert [each.trial.iterations for each in plan(trials, Ledger(tmp_path)).trials] == [30, 30, 20, 10]
     assert [each.trial.name for each in plan(trials, Ledger(tmp_path)).trials][:2] == ["toy-1.s0", "toy-3.s0"]
-
-
-def test_what_was_measured_corrects_the_guess(tmp_path: Path) -> None:
-    """A trial that took k times its guess makes the others k times dearer."""
-    ledger = Ledger(tmp_path)
-    attempted(ledger, 0)
-    head = ledger.folder(toy.trial(0).key).head()
-    assert head is not None
-    factor = head.seconds / guess(toy.trial(0))
-    other = next(
-        each
-        for each in plan([toy.trial(0), toy.trial(1)], ledger).trials
-        if each.trial.seed == 0 and each.trial.name == "toy-1.s0"
-    )
-    assert other.expected_seconds == pytest.approx(factor * guess(toy.trial(1)))
-
-
-def test_a_gpu_is_priced_as_one() -> None:
-    """The same work costs less where the trial holds a GPU."""
-    assert guess(toy.trial(0, gpus=1)) < guess(toy.trial(0))
 
 
 def test_damage_is_blocked_and_named(tmp_path: Path) -> None:
