@@ -35,12 +35,14 @@ from orchestrator.studies import read_study
 
 PHASES = {"start-up": 0.2, "training": 0.35, "commit": 0.27, "finish": 0.18}
 """And the share of kills that is meant for each."""
-PASSES = {"start-up": 5, "training": 40, "commit": 18, "finish": 10}
+PASSES = {"start-up": 5, "training": 40, "commit": 16, "finish": 10}
 """Points of a phase that are passed by before the kill, at most."""
 VICTIMS = ("trial", "node", "driver", "head", "mlflow")
 HERE = Path(__file__).parent
 ORDER_SECONDS = 60.0
 """After so long an order that no trial has taken up is given anew."""
+UNREACHABLE = 4
+"""Exit code of a driver whose cluster is gone."""
 DEATHS_SPARED = 2
 """By design a trial fails that dies three times at one commit: no trial is killed so often."""
 
@@ -51,6 +53,8 @@ class Intent:
 
     victim: str
     phase: str
+    point: str = ""
+    """What the point's name begins with; empty: any of the phase."""
     passes: int
     torn: float
     """The share of a file's new bytes that are left, when the kill is in mid-write."""
@@ -259,6 +263,7 @@ class Chaos:
         order = {
             "id": str(self._ordered),
             "phase": intent.phase,
+            "point": intent.point,
             "passes": intent.passes,
             "torn": intent.torn if deadly else None,
             "since": self._since,
@@ -347,11 +352,11 @@ class Chaos:
         try:
             code = self._driver.wait(timeout=180)
         except subprocess.TimeoutExpired:
-            code = -9
             self._driver.kill()
-            self._driver.wait()
-            self.refused.append(f"the driver did not end within 180 s of its head's end: {self._said()}")
+            code = self._driver.wait()
         self.heads.append((time.monotonic() - began, code))
+        if code != UNREACHABLE:
+            self.refused.append(f"exit code {code} after the head's end: {self._said()}")
         self._later.clear()
         for worker in self._hosts.workers:
             with suppress(KeyError):

@@ -54,15 +54,21 @@ def _watch(
     site: Mapping[str, Any],
 ) -> None:
     watched = Watched(progress, Path(chaos))
-    os.fsync = watched.synced
     if mutation:
         _mutate(mutation)
+    replace = ledger._replace
+
+    def replaced(path: Path, data: bytes, *, synced: bool) -> None:
+        replace(path, data, synced=synced)
+        watched.renamed(path)
+
+    os.fsync, ledger._replace = watched.synced, replaced
     try:
         watched.point("begins")
         run(params, watched, **site)
         watched.point("done, and nobody knows")
     finally:
-        os.fsync = _fsync
+        os.fsync, ledger._replace = _fsync, replace
     watched.ended()
 
 
@@ -143,14 +149,21 @@ class Watched:
     def synced(self, file: int) -> None:
         """In place of `os.fsync`: the file is written whole or in part, and not yet on the disk."""
         path = Path(f"/proc/self/fd/{file}").readlink()
-        if path.is_relative_to(self._attempt.folder.path) and self.phase in ("commit", "finish"):
-            written = stat.S_ISREG(os.fstat(file).st_mode)
-            self.point(f"{_kind(path)} written" if written else "renamed", torn=file if written else None)
+        if self._commits_to(path.parent) and stat.S_ISREG(os.fstat(file).st_mode):
+            self.point(f"{_kind(path)} written", torn=file)
         _fsync(file)
+
+    def renamed(self, path: Path) -> None:
+        """A file has its name now, and lasts once its folder is synced."""
+        if self._commits_to(path.parent):
+            self.point(f"{_kind(path)} renamed")
+
+    def _commits_to(self, folder: Path) -> bool:
+        return self.phase in ("commit", "finish") and folder == self._attempt.folder.path
 
     def point(self, name: str, torn: int | None = None) -> None:
         """Wait here, if the order is for this point, until the killer comes or lets go."""
-        order = self._taken()
+        order = self._taken(name)
         if order is None:
             return
         if torn is not None and order["torn"] is not None:
@@ -172,7 +185,7 @@ class Watched:
         self.tell("committed", after=self._committed, to=iteration)
         self._committed = iteration
 
-    def _taken(self) -> dict[str, Any] | None:
+    def _taken(self, point: str) -> dict[str, Any] | None:
         """The order that waits, if this is its point."""
         path = self._chaos / "order.json"
         try:
@@ -180,7 +193,7 @@ class Watched:
         except (OSError, ValueError):
             return None
         spared = self._begun < order["since"] or _host() in order["hosts_spared"]
-        if spared or order["phase"] != self.phase:
+        if spared or order["phase"] != self.phase or not point.startswith(order["point"]):
             return None
         if order["keys_spared"].get(self._attempt.folder.path.name) == self._committed:
             return None
@@ -214,14 +227,14 @@ def _kind(path: Path) -> str:
 def _mutate(mutation: str) -> None:
     """Break recovery in one way, for the rest of this process."""
     if mutation == "no-atomic-step":
-        ledger._write_durably = _write_in_place
+        ledger._replace = _write_in_place
     elif mutation == "early-done":
         Attempt._write = _write_done_early
     elif mutation != "no-generator-state":
         raise ValueError(f"mutation must be one of {', '.join(MUTATIONS)}, not {mutation!r}")
 
 
-def _write_in_place(path: Path, data: bytes) -> None:
+def _write_in_place(path: Path, data: bytes, *, synced: bool) -> None:
     """No other file, and no renaming."""
     with path.open("wb") as file:
         for half in (data[: len(data) // 2], data[len(data) // 2 :]):

@@ -62,6 +62,7 @@ class Hosts:
             self.start_head()
             for worker in range(self._count):
                 self.start_worker(worker)
+            self.gather()
         except BaseException:
             self.stop()
             raise
@@ -89,6 +90,17 @@ class Hosts:
             f"--num-cpus={self._cpus}",
             **environment,
         )
+
+    def gather(self) -> None:
+        """Wait until every worker has joined; one that did not manage to in Ray's 30 s, as on a busy machine, is
+        started again."""
+        until = time.monotonic() + 2 * STARTING_SECONDS
+        for name in self.workers:
+            while not (self.alive(name) and "Ray runtime started" in self.log(name)):
+                assert time.monotonic() < until, f"{name} did not start: {self.log(name)}"
+                if not self.alive(name):
+                    self.start_worker(int(name.rpartition("-")[2]))
+                time.sleep(0.1)
 
     def kill(self, name: str) -> None:
         """`head` or `worker-0`: all its processes at once, those of trials there included."""
@@ -119,7 +131,7 @@ class Hosts:
         command = [str(RAY), "start", "--block", f"--node-ip-address={ip}", "--disable-usage-stats", *options]
         if "--head" in options:
             command.append(f"--temp-dir={folder}")
-        with (self._place / f"{name}.log").open("ab") as log:
+        with (self._place / f"{name}.log").open("wb") as log:
             self._started[name] = subprocess.Popen(
                 command,
                 env={**self.environment, "ON_HOST": name, **environment},
