@@ -18,21 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import ledger
+from orchestrator.attempt_log import Narrated
 from orchestrator.ledger import Attempt, Commit
+from orchestrator.trial import Progress
 
 HOLD_SECONDS = 120.0
 """A killer who does not come is not waited for longer."""
 MUTATIONS = ("no-atomic-step", "no-generator-state", "early-done")
 
 
-def toy(params: Mapping[str, Any], progress: Attempt, *, chaos: str, mutation: str = "", **site: Any) -> None:
+def toy(params: Mapping[str, Any], progress: Progress, *, chaos: str, mutation: str = "", **site: Any) -> None:
     """The toy trial, watched."""
     import toy
 
     _watch(toy.run, params, progress, chaos, mutation, site)
 
 
-def real(params: Mapping[str, Any], progress: Attempt, *, chaos: str, mutation: str = "", **site: Any) -> None:
+def real(params: Mapping[str, Any], progress: Progress, *, chaos: str, mutation: str = "", **site: Any) -> None:
     """The trial of `ablate run`, watched; PyTorch is loaded after the first point."""
 
     def run(*given: Any, **site: Any) -> None:
@@ -48,7 +50,7 @@ def real(params: Mapping[str, Any], progress: Attempt, *, chaos: str, mutation: 
 def _watch(
     run: Callable[..., None],
     params: Mapping[str, Any],
-    progress: Attempt,
+    progress: Progress,
     chaos: str,
     mutation: str,
     site: Mapping[str, Any],
@@ -80,8 +82,10 @@ _passed: Counter[str] = Counter()
 class Watched:
     """The Progress that the trial sees: the attempt's own, with a point before and after whatever it does."""
 
-    def __init__(self, attempt: Attempt, chaos: Path) -> None:
-        self._attempt, self._chaos = attempt, chaos
+    def __init__(self, progress: Progress, chaos: Path) -> None:
+        attempt = progress._attempt if isinstance(progress, Narrated) else progress
+        assert isinstance(attempt, Attempt)
+        self._progress, self._attempt, self._chaos = progress, attempt, chaos
         head = attempt.folder.head()
         self._committed = self._iteration = head.iteration if head else 0
         self.phase, self._begun, self._to_tell = "start-up", time.time(), True
@@ -102,22 +106,22 @@ class Watched:
 
     def restore(self) -> bytes | None:
         self.point("before the checkpoint is read")
-        checkpoint = self._attempt.restore()
+        checkpoint = self._progress.restore()
         self.point("after the checkpoint was read")
         return checkpoint
 
     def inherited(self) -> bytes:
-        return self._attempt.inherited()
+        return self._progress.inherited()
 
     def about(self, facts: Mapping[str, Any]) -> None:
-        self._attempt.about(facts)
+        self._progress.about(facts)
 
     def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
-        self._attempt.log(iteration, values, costs)
+        self._progress.log(iteration, values, costs)
         self.phase = "training"
 
     def probe(self, record: Mapping[str, Any]) -> None:
-        self._attempt.probe(record)
+        self._progress.probe(record)
 
     def due(self) -> bool:
         """Trials ask after every iteration but the last."""
@@ -127,12 +131,12 @@ class Watched:
             self.tell("stepped", iteration=self._iteration)
             self._to_tell = False
         self.point("between two iterations")
-        return self._attempt.due()
+        return self._progress.due()
 
     def commit(self, iteration: int, checkpoint: bytes) -> None:
         before, self.phase = self.phase, "commit"
         self.point("commit begins")
-        self._attempt.commit(iteration, checkpoint)
+        self._progress.commit(iteration, checkpoint)
         self._has_committed(iteration)
         self.point("commit is over")
         self.phase = before
@@ -141,7 +145,7 @@ class Watched:
         self.phase = "finish"
         os.pwrite(self._reached, b"%9d" % iteration, 0)
         self.point("last commit begins")
-        self._attempt.finish(iteration, checkpoint, result)
+        self._progress.finish(iteration, checkpoint, result)
         self._has_committed(iteration)
         self.tell("finished", iteration=iteration)
         self.point("last commit is over")
