@@ -102,7 +102,7 @@ class Watched:
         """The attempt is over, and its process lives: the driver is told now."""
         self._told.close()
         os.close(self._reached)
-        self._name.with_suffix(f".ended-{_host()}").touch()
+        (self._chaos / f"ended-{_host()}").touch()
 
     def restore(self) -> bytes | None:
         self.point("before the checkpoint is read")
@@ -196,8 +196,9 @@ class Watched:
             order = json.loads(path.read_text())
         except (OSError, ValueError):
             return None
-        spared = self._begun < order["since"] or _host() in order["hosts_spared"]
-        if spared or order["phase"] != self.phase or not point.startswith(order["point"]):
+        if self._begun < order["since"] or self._ended_here() < order["died_on"].get(_host(), 0.0):
+            return None
+        if order["phase"] != self.phase or not point.startswith(order["point"]):
             return None
         if order["keys_spared"].get(self._attempt.folder.path.name) == self._committed:
             return None
@@ -209,6 +210,13 @@ class Watched:
         except FileNotFoundError:  # another attempt was faster
             return None
         return order
+
+    def _ended_here(self) -> float:
+        """When an attempt last ended on this host otherwise than by its process's death."""
+        try:
+            return (self._chaos / f"ended-{_host()}").stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def _tear(self, file: int, share: float) -> str:
         """Leave a part of what was just written, as a kill in mid-write does; never less than was committed."""

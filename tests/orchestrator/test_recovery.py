@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 SHARE = float(os.environ.get("CHAOS_KILLS", "1"))
 MUTATION = os.environ.get("CHAOS_MUTATION", "")
-KILLS = {"trial": 140, "node": 20, "driver": 16, "head": 5, "mlflow": 24}
+KILLS = {"trial": 150, "node": 18, "driver": 14, "head": 4, "mlflow": 24}
 LEAST_SHARE = 0.05
 """Of the kills, in each phase."""
 
@@ -82,10 +82,10 @@ def test_two_hundred_kills(hosts: Hosts, server: Server, tmp_path: Path, capsys:
         intents = chaotic.plan(SEED, {victim: round(SHARE * number) for victim, number in KILLS.items()})
         planned = len(intents)
         for grids in count(1):
-            chaos.run(chaotic.toys(chaos, hosts, 30 * grids, mutation=MUTATION, tracking=server.uri), intents)
+            chaos.run(chaotic.toys(chaos, hosts, 60 * grids, mutation=MUTATION, tracking=server.uri), intents)
             if not intents or chaos.refused:
                 break
-            chaos.run(chaotic.digits(chaos, hosts, 4 * grids, mutation=MUTATION, tracking=server.uri), intents)
+            chaos.run(chaotic.digits(chaos, hosts, 8 * grids, mutation=MUTATION, tracking=server.uri), intents)
             if not intents or chaos.refused:
                 break
         chaos.settle()
