@@ -68,7 +68,7 @@ def _watch(
     try:
         watched.point("begins")
         run(params, watched, **site)
-        watched.point("done, and nobody knows")
+        watched.point("done, and nobody knows", last=True)
     finally:
         os.fsync, ledger._replace = _fsync, replace
     watched.ended()
@@ -117,6 +117,8 @@ class Watched:
         self._progress.about(facts)
 
     def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
+        if self.phase == "start-up":
+            self.point("before the first record", last=True)
         self._progress.log(iteration, values, costs)
         self.phase = "training"
 
@@ -165,9 +167,10 @@ class Watched:
     def _commits_to(self, folder: Path) -> bool:
         return self.phase in ("commit", "finish") and folder == self._attempt.folder.path
 
-    def point(self, name: str, torn: int | None = None) -> None:
-        """Wait here, if the order is for this point, until the killer comes or lets go."""
-        order = self._taken(name)
+    def point(self, name: str, torn: int | None = None, *, last: bool = False) -> None:
+        """Wait here, if the order is for this point, until the killer comes or lets go; if it is the last of its phase,
+        however many were to be passed by."""
+        order = self._taken(name, last)
         if order is None:
             return
         if torn is not None and order["torn"] is not None:
@@ -189,7 +192,7 @@ class Watched:
         self.tell("committed", after=self._committed, to=iteration)
         self._committed = iteration
 
-    def _taken(self, point: str) -> dict[str, Any] | None:
+    def _taken(self, point: str, last: bool) -> dict[str, Any] | None:
         """The order that waits, if this is its point."""
         path = self._chaos / "order.json"
         try:
@@ -203,7 +206,7 @@ class Watched:
         if order["keys_spared"].get(self._attempt.folder.path.name) == self._committed:
             return None
         _passed[order["id"]] += 1
-        if _passed[order["id"]] <= order["passes"]:
+        if _passed[order["id"]] <= order["passes"] and not last:
             return None
         try:
             path.rename(path.with_name(f".{os.getpid()}.taken"))
