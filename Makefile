@@ -4,7 +4,7 @@ PYTEST_ARGS ?=
 bin := .venv/bin
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test check bench chaos clean
+.PHONY: help setup demo test check bench chaos netns clean
 
 help:
 	@echo 'make setup   set up .venv; does nothing when nothing changed'
@@ -13,6 +13,7 @@ help:
 	@echo 'make check   formatting, linter, types'
 	@echo 'make bench   measure speed'
 	@echo 'make chaos   kill processes at random and look at what is left'
+	@echo 'make netns   submit a study between hosts that are network namespaces; needs root'
 	@echo 'make clean   remove caches; .venv and results stay'
 
 setup:
@@ -35,6 +36,9 @@ bench: setup
 
 chaos: setup
 	$(bin)/pytest -m chaos $(PYTEST_ARGS)
+
+netns: setup
+	$(bin)/pytest -m slow -s $(PYTEST_ARGS) tests/test_namespaces.py
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis

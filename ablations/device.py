@@ -49,15 +49,17 @@ def _settle_compiler(recipe: Recipe) -> None:
     torch.compiler.reset()
 
 
-def needs_recomputing(network: Network, recipe: Recipe, device: torch.device, share: float) -> bool:
-    """Whether what the backward pass needs is too much to keep in this share of the device's memory.
+def needs_recomputing(network: Network, recipe: Recipe, device: torch.device, share: float, replicas: int = 1) -> bool:
+    """Whether what the backward pass of one replica needs is too much to keep in this share of its device's memory.
 
     Never where kernels are compiled: those do not know how, and other kernels would round otherwise.
     """
     if recipe.compiled:
         return False
     value = 2 if recipe.precision == "bf16" else 4
-    kept = 2 * activations(network) * recipe.batch * value  # a convolution's output, and what BN and ReLU make of it
+    kept = (
+        2 * activations(network) * (recipe.batch // replicas) * value
+    )  # a convolution's output, and what BN and ReLU make of it
     if device.type == "cuda" and recipe.probe_at:
         kept *= 2  # a graph keeps its memory, and a probe's pass has its own
     return kept > MOST_MEMORY * share * _memory(device)

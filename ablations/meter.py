@@ -2,7 +2,7 @@
 
 import ctypes
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,8 +14,10 @@ MEBIBYTE = 2**20
 class Meter:
     """Reads what the training since the last reading cost, without what was spent on evaluation, probes and commits."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._joules = device, _energy_counter(device)
+    def __init__(self, device: torch.device, replicas: int = 1) -> None:
+        """On GPUs, energy is that of the first `replicas` of them; peak memory is this one's alone."""
+        every = [device] if replicas == 1 else [torch.device(device.type, number) for number in range(replicas)]
+        self._device, self._joules = device, _energy_counter(every)
         self._idle = 0.0
         _forget_peak_memory(device)
         self._start()
@@ -34,7 +36,7 @@ class Meter:
     def read(self, images: int) -> dict[str, float]:
         """`images` were trained on since the last reading, and the device has finished them.
 
-        `device_energy_joules` is the whole device's, whoever else uses it; left out where the device does not tell.
+        `device_energy_joules` is the whole devices', whoever else uses them; left out where one does not tell.
         """
         seconds = time.perf_counter() - self._begin - self._idle
         costs = {
@@ -73,9 +75,12 @@ def _peak_memory(device: torch.device) -> float:
     return 0.0
 
 
-def _energy_counter(device: torch.device) -> Callable[[], float] | None:
-    """Reads the joules that the device has used since some moment; None where it does not tell."""
-    return _gpu_counter(device) if device.type == "cuda" else _cpu_counter(Path("/sys/class/powercap"))
+def _energy_counter(devices: Sequence[torch.device]) -> Callable[[], float] | None:
+    """Reads the joules that the devices have used since some moment; None where one does not tell."""
+    if devices[0].type == "cpu":
+        return _cpu_counter(Path("/sys/class/powercap"))
+    counters = [counter for device in devices if (counter := _gpu_counter(device)) is not None]
+    return (lambda: sum(counter() for counter in counters)) if len(counters) == len(devices) else None
 
 
 def _cpu_counter(folder: Path) -> Callable[[], float] | None:

@@ -30,11 +30,13 @@ def probe(training: Training) -> dict[str, Any]:
     deviation after batch normalisation, before ReLU or addition, over the test images (Figure 7);
     `residual_over_input`: std(F) / std(x) of each residual block there. Both are empty before the first update of
     random weights, when moving averages hold nothing.
+
+    All replicas share in the gradients; the rest is the first one's look, and the others' is without it.
     """
     named = [(layer.name, layer.norm) for layer in layers(training.network) if layer.norm and not layer.shortcut]
     names, norms = [name for name, _ in named], [norm for _, norm in named]
     found = {"iteration": training.iteration, "layers": names, "gradient": _gradients(training, names)}
-    return found | _signals(training, norms) | _responses(training, norms)
+    return found | _signals(training, norms) | _responses(training, norms) if training.group.leads else found
 
 
 def _gradients(training: Training, names: Sequence[str]) -> list[float]:

@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ablations.graph import Graph
 from ablations.kernels.batch_norm import install
 from ablations.learning_rate import Schedule
 from ablations.recipes import Recipe
+from ablations.replicas import ALONE, Group
 from models.blocks import Block, nothing_dropped
 from models.convolution import BatchNorm, averages_held
 from models.growth import grow, stage_statistics
@@ -33,12 +35,25 @@ class Training:
 
     `state` and `restore` carry it across processes bit for bit. With `recompute`, a block keeps nothing but its input
     for the backward pass and is computed a second time there: a quarter of the memory, the same bits.
+
+    With a group of several replicas each trains on its share of every batch, and all do the same at the same time:
+    `align`, `step`, `evaluate` and `gradients` wait for the others. Weights, momenta, totals and schedule are the same
+    in each of them; of the moving averages, which follow each one's own share, the first replica's count.
     """
 
     def __init__(
-        self, network: Network, recipe: Recipe, feed: Feed, seed: int, device: torch.device, *, recompute: bool = False
+        self,
+        network: Network,
+        recipe: Recipe,
+        feed: Feed,
+        seed: int,
+        device: torch.device,
+        *,
+        recompute: bool = False,
+        group: Group = ALONE,
     ) -> None:
         self.network, self.recipe, self.feed, self.seed, self.device = network, recipe, feed, seed, device
+        self.group = group
         self.module = build(network, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth)
         initialise(self.module, network, torch.Generator().manual_seed(seed))
         self.module = self.module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -66,12 +81,15 @@ class Training:
         """Loss, wrong predictions and images of all updates so far; read only when something asks."""
         self._recorded = [0.0, 0.0, 0.0]
         self._random = recipe.dropout > 0 or recipe.stochastic_depth > 0
-        self._forward: Callable[[Tensor], Tensor] = self.module
+        forward: Callable[[Tensor], Tensor] = self.module
         if recipe.compiled:
-            self._forward = torch.compile(self.module, dynamic=False)
-        graph = device.type == "cuda" and not self._random and not recompute
+            forward = torch.compile(self.module, dynamic=False)
+        self._forward = group.averaged(forward, skips=recipe.stochastic_depth > 0)
+        graph = device.type == "cuda" and not self._random and not recompute and group.count == 1
         self._execute: Callable[[Tensor], None] = Graph(self._update) if graph else self._update
         self.execution = ("compiled, " if recipe.compiled else "") + ("as a CUDA graph" if graph else "eager")
+        if group.count > 1:
+            self.execution += f", data parallel over {group.count} replicas"
         """How an update is carried out, in words."""
 
     def grow(self, checkpoint: bytes) -> None:
@@ -83,12 +101,24 @@ class Training:
         images = (images for images, _ in self.feed.clean_batches(EVALUATION_BATCH))
         grow(self.module, self.network, state, stage_statistics(parent, images))
 
+    def align(self) -> None:
+        """Give all replicas the state of the first; once, before the first step."""
+        if self.group.count == 1:
+            return
+        state = self.group.told(self.state() if self.group.leads else b"", self.device)
+        if not self.group.leads:
+            self.restore(state)
+        # DDP orders its buckets anew after its first pass, and of more than two summands their order decides the bits:
+        # a resumed attempt must not make its first update with other buckets than its twin.
+        self.gradients(self.feed.draws(self.iteration))
+        self.optimiser.zero_grad(set_to_none=True)
+
     def step(self) -> None:
         """One SGD update on one augmented batch; its loss and errors join the totals, on the device."""
         self._set_rate(self.schedule.rate(self.iteration))
         if self._random:
-            torch.manual_seed(_step_seed(self.seed, self.iteration))
-        self._execute(self.feed.draws(self.iteration))
+            self._seed_draws()
+        self._execute(self.group.share(self.feed.draws(self.iteration)))
         self.iteration += 1
         if self.schedule.looks(self.iteration):
             _, wrong, images = self._totals.tolist()
@@ -123,7 +153,7 @@ class Training:
         """
         self.optimiser.zero_grad(set_to_none=True)
         with averages_held(), nothing_dropped(self.module):
-            loss, _, _ = self._losses(self.feed.drawn(draws))
+            loss, _, _ = self._losses(self.feed.drawn(self.group.share(draws)))
             loss.backward()
 
     def state(self) -> bytes:
@@ -161,7 +191,17 @@ class Training:
         if self.recipe.stochastic_depth:
             _fill_gradients(self.module)
         self.optimiser.step()
-        self._totals += _sums(loss.detach() * len(labels), logits.detach(), labels)
+        self._totals += self.group.sum(_sums(loss.detach() * len(labels), logits.detach(), labels))
+
+    def _seed_draws(self) -> None:
+        """Of dropout, whose masks differ between replicas, and of which blocks are left out, which is the batch's."""
+        seed = _step_seed(self.seed, self.iteration)
+        if self.group.count > 1:
+            blocks = [part for part in self.module.modules() if isinstance(part, Block)]
+            lots = torch.rand(len(blocks), generator=torch.Generator().manual_seed(seed))
+            for block, lot in zip(blocks, lots, strict=True):
+                block.lot = lot
+        torch.manual_seed(seed if self.group.leads else _step_seed(self.seed, self.iteration, self.group.rank))
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Mean loss, logits and labels of a batch."""
@@ -172,14 +212,16 @@ class Training:
 
     @torch.inference_mode()
     def _evaluate(self, name: str, batches: Iterable[Batch]) -> dict[str, float]:
+        """Each replica takes its part of the batches."""
+        self.group.follow(list(self.module.buffers()))
         self.module.eval()
         total = torch.zeros_like(self._totals)
-        for images, labels in batches:
+        for images, labels in islice(batches, self.group.rank, None, self.group.count):
             with self.autocast():
                 logits = self.module(images)
             total += _sums(F.cross_entropy(logits.float(), labels, reduction="sum"), logits, labels)
         self.module.train()
-        loss, errors = _means(total.tolist())
+        loss, errors = _means(self.group.sum(total).tolist())
         return {f"{name}_loss": loss, f"{name}_error": errors}
 
     def _evaluate_precisely(self) -> dict[str, float]:
@@ -190,7 +232,8 @@ class Training:
         norms = [part for part in self.module.modules() if isinstance(part, BatchNorm)]
         kept = {name: tensor.clone() for name, tensor in self.module.named_buffers()}
         momenta = [norm.momentum for norm in norms]
-        self._average_statistics(norms)
+        if self.group.leads:  # the others get them
+            self._average_statistics(norms)
         found = self._evaluate("precise_test", self.feed.test_batches(EVALUATION_BATCH))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum, norm.replica = momentum, self.recipe.bn_batch
@@ -286,9 +329,10 @@ def _decayed(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def _step_seed(seed: int, iteration: int) -> int:
-    """Of the draws inside the network, for one update: no update's draws depend on another's."""
-    return int.from_bytes(hashlib.sha256(f"network:{seed}:{iteration}".encode()).digest()[:8], "little") >> 1
+def _step_seed(*parts: int) -> int:
+    """Of the draws inside the network, for one update of one trial (and replica): none depends on another's."""
+    text = ":".join(map(str, ("network", *parts)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
 def _fill_gradients(module: nn.Module) -> None:

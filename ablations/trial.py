@@ -33,6 +33,8 @@ from ablations.keys import from_params
 from ablations.meter import Meter
 from ablations.nearest import nearest
 from ablations.probes import probe
+from ablations.recipes import Recipe, replica_counts
+from ablations.replicas import Group, together
 from ablations.train import Training
 from orchestrator.ledger import Ledger, LedgerError
 from orchestrator.studies import RecordedStudy, StudyInUse, read_study, sole_run, write_study
@@ -56,14 +58,35 @@ def run(
     """Train until the recipe's last iteration, from the last commit if there is one.
 
     `data` is the folder of prepared arrays, `device` is `cpu` or `cuda`, `threads` are PyTorch's on the CPU, `share` is
-    the part of the device's memory that is this trial's. None changes what is asked, so none is in the key.
+    the part of the device's memory that is this trial's. With several `replicas` each trains on its share of every
+    batch, on a GPU or a core of its own; the others are processes that begin and end with this call. None changes what
+    is asked, so none is in the key.
     """
+    _, recipe, _ = from_params(params)
+    if (problem := _not_replicas(recipe, replicas)) is not None:
+        raise ValueError(f"replicas {replicas}: {problem}")
+    site = {"data": data, "device": device, "threads": threads, "share": share}
+    with together(params, site, replicas) as group:
+        take_part(params, progress, group, **site)
+
+
+def take_part(
+    params: Mapping[str, Any],
+    progress: Progress,
+    group: Group,
+    *,
+    data: str,
+    device: str,
+    threads: int,
+    share: float,
+) -> None:
+    """What one replica of a trial does, the same in all but that the first one's progress alone leads anywhere."""
     network, recipe, seed = from_params(params)
-    place = torch.device(device)
+    place = group.device(device)
     settle(recipe, place, threads)
     feed = Feed(load_images(network.data, Path(data)), recipe, seed, place)
-    recompute = needs_recomputing(network, recipe, place, share)
-    training = Training(network, recipe, feed, seed, place, recompute=recompute)
+    recompute = needs_recomputing(network, recipe, place, share, group.count)
+    training = Training(network, recipe, feed, seed, place, recompute=recompute, group=group)
     progress.about(
         {
             "kernels": training.kernels,
@@ -71,17 +94,42 @@ def run(
             "updates": training.execution,
         }
     )
-    if (checkpoint := progress.restore()) is not None:
-        training.restore(checkpoint)
-    else:
-        if network.parent is not None:
-            training.grow(progress.inherited())
+    if group.leads:
+        _begin(training, progress)
+    training.align()
+    if not training.iteration:
         _probe(training, progress)
     _train(training, progress)
 
 
+def _begin(training: Training, progress: Progress) -> None:
+    """From the last commit if there is one, otherwise from the end of the trial that this one comes after, if any."""
+    if (checkpoint := progress.restore()) is not None:
+        training.restore(checkpoint)
+    elif training.network.parent is not None:
+        training.grow(progress.inherited())
+
+
+def _not_replicas(recipe: Recipe, replicas: int) -> str | None:
+    """Why so many replicas cannot train under the recipe, and what can be done; None if they can."""
+    counts = replica_counts(recipe)
+    if replicas in counts:
+        return None
+    if counts == (1,):
+        return (
+            f"batch normalisation takes its statistics over the whole batch of {recipe.batch}, which one replica alone"
+            " has; give 1, or another recipe: its bn_batch is one replica's share of the batch"
+        )
+    allowed = ", ".join(map(str, counts[:-1]))
+    return (
+        f"batch {recipe.batch} with bn_batch {recipe.bn_batch} can be split over {allowed} or {counts[-1]} replicas;"
+        " give one of these"
+    )
+
+
 def _train(training: Training, progress: Progress) -> None:
-    recipe, meter, read = training.recipe, Meter(training.device), training.iteration
+    recipe, read = training.recipe, training.iteration
+    meter = Meter(training.device, training.group.count)
     while training.iteration < recipe.iterations:
         training.step()
         now, last = training.iteration, training.iteration == recipe.iterations
@@ -142,10 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         device = _device(given.device)
         export = _export(given.study, given.overrides)
-        trial = replace(
-            _asked(export, given.arm, given.seed),
-            resources=Resources(gpus=1 / given.per_gpu if device == "cuda" else 0.0),
-        )
+        trial = _asked(export, given.arm, given.seed)
+        trial = replace(trial, resources=_resources(trial, given, device))
         _make_ready(trial, export, given, device)
         _remember(results, export.study)
     except _Refused as refused:
@@ -180,6 +226,30 @@ def _device(asked: str) -> str:
     if asked == "cuda" and not torch.cuda.is_available():
         raise _Refused("--device cuda: PyTorch finds no NVIDIA GPU here; use --device cpu", UNREACHABLE)
     return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+
+
+def _resources(trial: Trial, given: argparse.Namespace, device: str) -> Resources:
+    """A core or a GPU for each replica, or a share of one GPU."""
+    _, recipe, _ = from_params(trial.params)
+    count = given.replicas
+    if (problem := _not_replicas(recipe, count)) is not None:
+        raise _Refused(f"--replicas {count}: {problem}", WRONG_INPUT)
+    if device == "cpu":
+        return Resources(cpus=count, replicas=count)
+    if count == 1:
+        return Resources(gpus=1 / given.per_gpu)
+    if given.per_gpu > 1:
+        raise _Refused(
+            f"--per-gpu {given.per_gpu}: a trial of {count} replicas has each GPU for itself; leave one of both out",
+            WRONG_INPUT,
+        )
+    if (there := torch.cuda.device_count()) < count:
+        raise _Refused(
+            f"--replicas {count}: each replica has a GPU of its own, and PyTorch finds {there} here; give at most"
+            f" {max(each for each in replica_counts(recipe) if each <= there)}",
+            UNREACHABLE,
+        )
+    return Resources(cpus=count, gpus=count, replicas=count)
 
 
 def _export(study: str, overrides: Sequence[str]) -> Export:
@@ -284,6 +354,13 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--per-gpu", type=_count, default=1, metavar="K", help="so many trials share the GPU's memory")
+    parser.add_argument(
+        "--replicas",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="split each batch over N GPUs, or cores with --device cpu",
+    )
     parser.add_argument("--commit-seconds", type=_seconds, default=30.0, metavar="S", help="between commits")
     return parser
 

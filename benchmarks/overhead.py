@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.cluster import embedded
 from orchestrator.ledger import Ledger
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.queue import Queue
 from orchestrator.schedule import run
 from orchestrator.trial import Progress, Trial

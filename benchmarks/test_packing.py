@@ -9,8 +9,8 @@ import pytest
 from ablations.study import load
 from ablations.trials import trials
 from orchestrator.ledger import Ledger
-from orchestrator.packing import prepare
 from orchestrator.placement import Node
+from orchestrator.planning.packing import prepare
 from orchestrator.trial import Trial
 
 

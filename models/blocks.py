@@ -58,6 +58,9 @@ class Block(nn.Module, ABC):
     """x for F and x for the shortcut; a kernel may take its place, which sums their two gradients faster."""
     recompute: bool = False
     """Keep x alone for the backward pass and compute the block again there: less memory, more time, the same bits."""
+    lot: Tensor | None = None
+    """(), uniform in [0, 1): F is computed in this training step if it is below `survival`. Replicas that share a batch
+    are given the same; None: drawn here."""
 
     def __init__(self, noise: Noise) -> None:
         super().__init__()
@@ -87,11 +90,14 @@ class Block(nn.Module, ABC):
         survival = self.noise.survival
         if survival < 1 and not self.training:
             return functional.relu(survival * self.residual(x) + self.shortcut(x))
-        # Drawn on the CPU, whatever the device: a draw that the device made would have to be waited for.
-        if survival < 1 and torch.rand((), device="cpu").item() >= survival:
+        if survival < 1 and self._drawn().item() >= survival:
             return functional.relu(self.shortcut(x))
         x, beside = self.fork(x)
         return self.last_norm(self.inner(x), self.shortcut(beside), rectify=True)
+
+    def _drawn(self) -> Tensor:
+        # On the CPU, whatever the device: a draw that the device made would have to be waited for.
+        return torch.rand((), device="cpu") if self.lot is None else self.lot
 
     def drop(self, x: Tensor) -> Tensor:
         """Dropout, for the input of the last convolution; nothing at all where none is asked for."""

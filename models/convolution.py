@@ -67,7 +67,7 @@ class BatchNorm(nn.BatchNorm2d):
         """relu(BN(input) + plus), either left out where it is not asked for; all (N, C, H, W)."""
         assert self.momentum is not None, "a cumulative average needs the counter; set momentum to 1 / batches so far"
         follow = self.training and not _averages_held
-        if not self.training or self.replica is None:
+        if not self.training or self.replica is None or self.replica == len(input):
             return self._over(input, plus, rectify, follow)
         shares = input.split(self.replica)
         beside = [None] * len(shares) if plus is None else plus.split(self.replica)

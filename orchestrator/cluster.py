@@ -7,11 +7,12 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from orchestrator.placement import Node
+from orchestrator.remote.access import SETTINGS, Token, environment
 from orchestrator.trial import Resources
 
 LOOK_SECONDS = 1.0
@@ -28,6 +29,7 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is thrown away: the ledger is the state
     "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end the trials before they could commit
     "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # our Queue hands out what fits, and nothing else
 }
 
@@ -58,7 +60,7 @@ class Cluster:
         from ray.experimental.internal_kv import _internal_kv_exists
 
         _internal_kv_exists(b"ablate")  # raises if the head is another than before; the roll call ends the process then
-        self._nodes = [_node(each) for each in ray.nodes() if each["Alive"]]
+        self._nodes = [node_of(each) for each in ray.nodes() if each["Alive"]]
         self._answered = time.monotonic()
         return self._nodes
 
@@ -114,11 +116,13 @@ def embedded(slots: int, lost: Lost) -> Iterator[Cluster]:
 
 
 @contextmanager
-def joined(address: str, lost: Lost) -> Iterator[Cluster]:
-    """The cluster at `HOST:PORT`, or `auto` for the one that this machine is a node of.
+def joined(address: str, lost: Lost, token: Token | None) -> Iterator[Cluster]:
+    """The cluster at `HOST:PORT`, which this machine is a node of; `token` where it asks for one.
 
     Raises ConnectionError if there is none.
     """
+    environ = environment(token)
+    os.environ.update({name: environ[name] for name in SETTINGS if name in environ})
     with _connected(f"Ray at {address}", lost, address=address) as cluster:
         yield cluster
 
@@ -151,7 +155,8 @@ def bundle(resources: Resources) -> dict[str, float]:
     return {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
 
 
-def _node(said: dict[str, Any]) -> Node:
+def node_of(said: Mapping[str, Any]) -> Node:
+    """A node as Ray's list of nodes has it."""
     resources, labels = said["Resources"], said.get("Labels", {})
     return Node(
         id=said["NodeID"],

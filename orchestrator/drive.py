@@ -1,5 +1,6 @@
 """One run of a study: hold it, join a cluster, plan it, run what is missing, steer it, and let go of everything."""
 
+import os
 import secrets
 import shlex
 import subprocess
@@ -16,13 +17,12 @@ from orchestrator import schedule
 from orchestrator.cluster import Cluster
 from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger
-from orchestrator.placement import Node
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.planning.simulate import simulate
 from orchestrator.queue import Queue, Standing
 from orchestrator.steering import forget, take
 from orchestrator.studies import RecordedStudy, sole_run, write_study
-from orchestrator.tracking import default_uri
-from orchestrator.trial import Resources
+from orchestrator.tracking.addresses import default_uri, without_password
 from orchestrator.watch import Watch, spoken
 from orchestrator.worker import Setting
 
@@ -101,7 +101,7 @@ def _run(
     console.print(_expected(cluster, submitted, limits.slots), highlight=False, soft_wrap=True)
     expected = {each.trial.key: round(each.expected_seconds, 3) for each in submitted}
     driver = Driver(results / "studies" / study, secrets.token_hex(8), cluster.about, expected)
-    helm = _Helm(study, results, queue, ledger, cluster, driver)
+    helm = _Helm(study, results, queue, ledger, cluster, driver, console)
     try:
         with Watch(study, submitted, queue.standing, ledger, console):
             schedule.run(queue, replace(setting, run=driver.run), cluster, helm.tick)
@@ -116,12 +116,20 @@ class _Helm:
     """Between two decisions of the queue: what users ask, what the budget allows, and what is told of it all."""
 
     def __init__(
-        self, study: str, results: Path, queue: Queue, ledger: Ledger, cluster: Cluster, driver: Driver
+        self,
+        study: str,
+        results: Path,
+        queue: Queue,
+        ledger: Ledger,
+        cluster: Cluster,
+        driver: Driver,
+        console: Console,
     ) -> None:
         self._study, self._results, self._queue, self._ledger = study, results, queue, ledger
         self._cluster, self._driver = cluster, driver
         self._looked = self._wanted = 0.0
         self._stuck_since: float | None = None
+        self._console, self._said = console, False
 
     def tick(self) -> None:
         """Once a second. Raises UnplaceableError when nothing has fitted any node for minutes."""
@@ -129,6 +137,9 @@ class _Helm:
         if now - self._looked < TICK_SECONDS:
             return
         self._looked = now
+        if self._queue.interrupted and not self._said:
+            self._said = True
+            self._console.print("ending: what runs commits first; a second Ctrl-C ends it at once", highlight=False)
         with suppress(OSError):  # the results directory may be away for a while
             for asked in take(self._results, self._study):
                 self._queue.cancel(asked.keys, asked.by)
@@ -174,18 +185,11 @@ def _say(now: Plan, submitted: Sequence[PlannedTrial], console: Console) -> None
 
 
 def _expected(cluster: Cluster, submitted: Sequence[PlannedTrial], slots: int | None) -> str:
-    places = len(cluster.nodes)
-    at_once = sum(_places(node, submitted[0].trial.resources) for node in cluster.nodes)
-    at_once = min(at_once, slots) if slots else at_once
-    where = cluster.about if places == 1 else f"{cluster.about}, {places} nodes"
-    seconds = Plan(trials=submitted).wall_seconds(max(1, at_once))
-    return f"{where}, {at_once} trials at a time; expected {spoken(seconds)}"
-
-
-def _places(node: Node, resources: Resources) -> int:
-    """How many trials of this size a node holds at a time."""
-    by_cpu = int(node.cpus // resources.cpus) if resources.cpus else sys.maxsize
-    return min(by_cpu, round(node.gpus / resources.gpus) if resources.gpus else sys.maxsize)
+    nodes = cluster.nodes
+    where = cluster.about if len(nodes) == 1 else f"{cluster.about}, {len(nodes)} nodes"
+    found = simulate(submitted, nodes, most=slots)
+    at_once = sum(each.started == 0 for each in found.spans)
+    return f"{where}, {at_once} trials at a time; expected {spoken(found.makespan)}"
 
 
 @contextmanager
@@ -194,7 +198,7 @@ def _forwarding(results: Path, study: str, tracking: str | None, console: Consol
     if tracking is None:
         yield
         return
-    command = [sys.executable, "-m", "orchestrator.tracking", str(results), study, tracking]
+    command = [sys.executable, "-m", "orchestrator.tracking", str(results), study]
     path = results / "studies" / study / "mlflow.log"
     with path.open("w") as log:
         forwarder = subprocess.Popen(
@@ -203,6 +207,7 @@ def _forwarding(results: Path, study: str, tracking: str | None, console: Consol
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C is not for it
+            env={**os.environ, "MLFLOW_TRACKING_URI": tracking},  # an address may hold a password: not an argument
         )
     try:
         yield
@@ -238,5 +243,5 @@ def _options(results: Path, tracking: str) -> Iterator[str]:
     """What `ablate publish` must be told beside the study: what is not the default. No password is printed."""
     if results.resolve() != Path("results").resolve():
         yield from ("--results", str(results))
-    if tracking != default_uri(results) and "@" not in tracking:
+    if tracking != default_uri(results) and tracking == without_password(tracking):
         yield from ("--tracking", tracking)

@@ -24,7 +24,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -146,10 +146,32 @@ class TrialFolder:
         except FileNotFoundError:
             data = b""
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise LedgerError(
-                f"{self.path}/{stream}: not what was committed (checksum differs); remove the folder to run it again"
-            )
+            raise self._changed(stream)
         return data
+
+    def _changed(self, stream: str) -> LedgerError:
+        return LedgerError(
+            f"{self.path}/{stream}: not what was committed (checksum differs); remove the folder to run it again"
+        )
+
+    def each(self, stream: str, commit: Commit, after: int = -1) -> Iterator[dict[str, Any]]:
+        """The committed records one at a time, however long the curve: from the last one at or before an iteration on.
+
+        Raises LedgerError, before the first record, if the stream is not what was committed.
+        """
+        length, sha256 = commit.streams.get(stream, NOTHING)
+        if not length:
+            return
+        try:
+            file = open(self.path / stream, "rb", opener=_unfollowed)  # noqa: SIM115 - closed below
+        except FileNotFoundError:
+            raise self._changed(stream) from None
+        with file:
+            if _checksum(file, length) != sha256:
+                raise self._changed(stream)
+            file.seek(_last_line_at(file, length, after))
+            while file.tell() < length:
+                yield json.loads(file.readline())
 
     def records(self, stream: str, commit: Commit) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.valid(stream, commit).splitlines()]
@@ -177,6 +199,16 @@ class TrialFolder:
         """Oldest first. One that was killed has no `ended`."""
         files = sorted((self.path / "attempts").glob("*.json"))
         return [record for record in map(_read_json, files) if record is not None]
+
+    def replicas(self) -> int | None:
+        """How many replicas made the last commit; None before the first. As many resume it bit for bit.
+
+        Raises LedgerError as `head` does.
+        """
+        head = self.head()
+        if head is None:
+            return None
+        return replicas(_read_json(self.path / "attempts" / f"{head.attempt:04d}.json") or {})
 
 
 class Ledger:
@@ -214,8 +246,12 @@ class Ledger:
             raise
 
     def ask_to_stop(self, key: str, run: str) -> None:
-        """Ask the attempt at this trial that is part of the run to commit and stop; it looks every second."""
-        _replace(self.folder(key).path / "stop", run.encode(), synced=False)
+        """Ask the attempt at this trial that is part of the run to commit and stop; it looks every second.
+
+        Where no attempt has made the trial's folder yet nothing happens: ask again.
+        """
+        with suppress(FileNotFoundError):
+            _replace(self.folder(key).path / "stop", run.encode(), synced=False)
 
 
 class Attempt:
@@ -434,6 +470,13 @@ class Attempt:
             self._notes.append(f"waited {waited:.0f} s until the results directory could be written")
 
 
+def replicas(attempt: Mapping[str, Any]) -> int:
+    """How many an attempt's record says that it had; 1 where it does not say."""
+    site = attempt.get("site")
+    count = site.get("replicas") if isinstance(site, Mapping) else None
+    return count if isinstance(count, int) and count > 0 else 1
+
+
 def _commit(data: Mapping[str, Any]) -> Commit:
     """A commit as it was read from JSON. Raises ValueError, TypeError or KeyError for what is none."""
     streams = {name: (int(length), str(sha256)) for name, (length, sha256) in data["streams"].items()}
@@ -481,6 +524,36 @@ def _opened_at(path: Path, length: int) -> IO[bytes]:
     file.truncate(length)
     file.seek(length)
     return file
+
+
+def _checksum(file: IO[bytes], length: int) -> str:
+    """sha256 of a file's first `length` bytes, read in pieces."""
+    found = hashlib.sha256()
+    while length > 0 and (piece := file.read(min(length, 1 << 20))):
+        found.update(piece)
+        length -= len(piece)
+    return found.hexdigest()
+
+
+def _last_line_at(file: IO[bytes], length: int, iteration: int) -> int:
+    """Where, in the first `length` bytes, the last record at or before an iteration begins; 0 if there is none.
+
+    Records are in order, so it looks in the middle, and in the middle of what is left.
+    """
+    best, low, high = 0, 0, length
+    while low < high:
+        middle = (low + high) // 2
+        if middle:
+            file.seek(middle - 1)
+            file.readline()  # to the next line's beginning, which is here if the byte before ends one
+        else:
+            file.seek(0)
+        at = file.tell()
+        if at >= high or json.loads(file.readline())["iteration"] > iteration:
+            high = middle
+        else:
+            best, low = at, file.tell()
+    return best
 
 
 def _unfollowed(path: str, flags: int) -> int:

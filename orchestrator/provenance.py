@@ -1,5 +1,6 @@
 """Where and with what an attempt ran: host, hardware, versions, commit. Reads no environment variable's value."""
 
+import json
 import os
 import platform
 import socket
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("ablate", "torch", "torchvision", "ray", "mlflow", "ffcv", "numpy", "pandas", "plotly", "scikit-learn")
+
+
+SOURCE = "source.json"
+"""Beside our packages where they were shipped without their repository: its `commit`, and whether it was `dirty`."""
 
 
 @cache
@@ -60,10 +65,19 @@ def _source() -> Mapping[str, Any]:
     """Commit of the source tree that this package runs from, and whether it was changed since."""
     tree = Path(__file__).resolve().parent.parent
     if not (tree / ".git").exists():
-        return {"commit": None, "dirty": None}
+        return _shipped(tree)
     commit = _git(tree, "rev-parse", "HEAD")
     changes = _git(tree, "status", "--porcelain")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _shipped(tree: Path) -> Mapping[str, Any]:
+    """What the machine that the code was shipped from knew."""
+    try:
+        said = json.loads((tree / SOURCE).read_text(encoding="utf-8"))
+        return {"commit": said["commit"], "dirty": said["dirty"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"commit": None, "dirty": None}
 
 
 def _git(tree: Path, *arguments: str) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.ledger import Commit, Ledger, LedgerError
 from orchestrator.placement import Node, Room
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.trial import Resources, Trial
 from orchestrator.worker import Cause, Ending
 
@@ -23,6 +23,8 @@ DEATHS_IN_A_ROW = 2
 """On one node; then it is set aside."""
 BUDGET = "the budget"
 """Who cancels what is not affordable."""
+INTERRUPTION = "an interruption"
+"""Who cancels everything when the run is to end early."""
 STORAGE_SECONDS = (5.0, 300.0)
 """First and longest wait before a trial is tried again whose results directory could not be written."""
 
@@ -86,6 +88,8 @@ class Queue:
     ) -> None:
         self.trials = {each.trial.key: each.trial for each in planned}
         self.standing = Standing(total=len(self.trials))
+        self.interrupted = False
+        """Whether the run is to end before its trials have."""
         self.stops: dict[str, str] = {}
         """Key -> why its running attempt is to be stopped."""
         self._rank = {key: rank for rank, key in enumerate(self.trials)}
@@ -376,6 +380,11 @@ class Queue:
         for each in self.standing.running.values():
             if each.key in asked:
                 self.stops[each.key] = by
+
+    def interrupt(self) -> None:
+        """Begin nothing more, and have all that runs commit and stop."""
+        self.interrupted = True
+        self.cancel(list(self.trials), INTERRUPTION)
 
     def _withdraw(self, keys: Iterable[str], by: str) -> None:
         for key in list(keys):

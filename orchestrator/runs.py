@@ -8,7 +8,7 @@ from math import inf, isnan, nan
 from statistics import fmean, median
 from typing import Any
 
-from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder
+from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder, replicas
 from orchestrator.studies import RecordedArm, RecordedStudy
 
 
@@ -147,10 +147,18 @@ def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger, *, measured:
 
 
 def _mixed(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A caveat where attempts computed on unlike machines: resuming is exact to the bit on like ones alone."""
-    kinds = {_machine(each) for each in attempts if "kernels" in each}
-    told = "; ".join(sorted(kinds))
-    return [f"attempts computed on unlike machines, so that bits may differ: {told}"] if len(kinds) > 1 else []
+    """Caveats where attempts computed unlike each other: resuming is exact to the bit on like machines, with as many
+    replicas."""
+    computed = [each for each in attempts if "kernels" in each]
+    machines = sorted({_machine(each) for each in computed})
+    counts = sorted({replicas(each) for each in computed})
+    found = []
+    if len(machines) > 1:
+        found.append(f"attempts computed on unlike machines, so that bits may differ: {'; '.join(machines)}")
+    if len(counts) > 1:
+        told = ", ".join(map(str, counts))
+        found.append(f"attempts computed with unlike numbers of replicas, so that bits may differ: {told}")
+    return found
 
 
 def _machine(attempt: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], Non
     """Run the queue's trials on the connected cluster until each is done, failed or cancelled.
 
     A worker process is kept warm from one trial to the next. `tick` is called about ten times a second, and may
-    change what the queue holds. Raises KeyboardInterrupt if the run is ended before.
+    change what the queue holds. Raises KeyboardInterrupt if the run is ended before: by Ctrl-C, a batch system or a
+    closed terminal. At the first such word all that runs commits and stops, at the second it ends as it is.
     """
     from ray import tune
 
@@ -34,10 +35,12 @@ def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], Non
     )
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # an ended process is our Queue's affair, and it tells
-    for each in (signal.SIGTERM, signal.SIGHUP):  # from a batch system or a closed terminal: as Ctrl-C, cleanly
-        signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
     hooks = _Hooks(queue, cluster, tick)
-    with tempfile.TemporaryDirectory(prefix="ablate-tune-", dir=_memory()) as scratch, redirect_stdout(io.StringIO()):
+    with (
+        _interruptible(hooks),
+        tempfile.TemporaryDirectory(prefix="ablate-tune-", dir=_memory()) as scratch,
+        redirect_stdout(io.StringIO()),
+    ):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -53,8 +56,26 @@ def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], Non
         ).fit()
     if hooks.trouble is not None:
         raise hooks.trouble
-    if not queue.over:
-        raise KeyboardInterrupt  # Tune takes Ctrl-C for itself, ends the trials and returns as if all were well
+    if queue.interrupted or not queue.over:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruptible(hooks: "_Hooks") -> Iterator[None]:
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def first(*_: Any) -> None:
+        hooks.interrupted = True  # and no more here: the queue may be in the middle of a decision
+        for each in before:
+            signal.signal(each, signal.default_int_handler)
+
+    for each in before:
+        signal.signal(each, first)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _memory() -> str | None:
@@ -98,6 +119,8 @@ class _Hooks:
         self._queue, self._cluster, self._tick = queue, cluster, tick
         self.trouble: Exception | None = None
         """What went wrong in a hook: raised once Tune has ended."""
+        self.interrupted = False
+        """Set by a signal, at any moment."""
         self._tune_trials: dict[str, Any] = {}
         self._asked: dict[str, float] = {}
         """Key -> since when its attempt is asked to stop."""
@@ -109,6 +132,8 @@ class _Hooks:
 
     def next(self, ticket: str) -> Running | None:
         try:
+            if self.interrupted and not self._queue.interrupted:
+                self._queue.interrupt()
             self._tick()
             self._queue.see(self._cluster.nodes)
             return self._queue.next(ticket, time.time())

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColum
 from rich.text import Text
 
 from orchestrator.ledger import Ledger, LedgerError
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.queue import Standing
 
 REFRESH_SECONDS = 0.5

@@ -235,6 +235,21 @@ def test_ui_serves_the_runs_to_this_machine_alone(place: Path) -> None:
         server.communicate()
 
 
+def test_ui_says_when_the_database_is_away(ablate: Ablate) -> None:
+    """One line, exit 4, and no password."""
+    done = ablate("ui", "--tracking", "postgresql://me:word@127.0.0.1:9/runs")
+    assert done.returncode == 4
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: --tracking postgresql://127.0.0.1:9/runs: ")
+    assert "word" not in done.stderr
+
+
+def test_a_report_names_the_server_without_its_password(ablate: Ablate) -> None:
+    """It is printed with the page."""
+    done = ablate("report", "tiny.yaml", "--tracking", "http://me:word@tracking.example.org:5000")
+    assert done.stdout.endswith("MLflow: http://tracking.example.org:5000\n")
+
+
 def test_publish_finds_nothing_left(ablate: Ablate) -> None:
     """The forwarder has shown everything already."""
     assert ablate("publish", "tiny.yaml").stdout == "0 runs brought up to date\n"
@@ -286,6 +301,11 @@ WRONG = {
     ("init", "Bad Name"): "Bad Name",
     ("status", "nothing"): "nothing",
     ("ui", "--results", "empty"): "there is none yet",
+    ("ui", "--tracking", "http://me:word@tracking.example.org"): "--tracking http://tracking.example.org: is a server",
+    ("ui", "--tracking", "postgresql://db/runs", "--host", "0.0.0.0"): "say by which names they call it",
+    ("ui", "--tracking", "postgresql://db/runs", "--allowed-hosts", "10.*"): "no patterns",
+    ("ui", "--tracking", "postgresql://db/runs", "--auth", "no.ini"): "has no default_permission under [mlflow]",
+    ("ui", "--workers", "0"): "greater than or equal to 1",
 }
 
 

@@ -35,7 +35,7 @@ GOLDEN = [
         "75b92a0f9c46b017",
         "c1f5c9f7b540bce7",
     ),
-    (RESNET_50, IMAGENET, 0, "f96f1cc3b1beabda", "671de90ba2f44728"),
+    (RESNET_50, IMAGENET, 0, "9dcabecc5f896b69", "a7600bb0e945c07c"),
 ]
 
 

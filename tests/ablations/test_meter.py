@@ -1,6 +1,7 @@
 """What a trial costs: read from this machine, or left out where it does not tell."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,22 @@ def test_a_gpu_s_counter_without_nvml_is_none() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     assert meter._gpu_counter(torch.device("cuda")) is None
+
+
+def test_the_energy_of_replicas_is_that_of_all_their_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no number at all where one of them does not tell."""
+    asked = []
+
+    def counter(device: torch.device) -> Callable[[], float] | None:
+        asked.append(str(device))
+        return None if device.index == 2 else lambda: 10.0 + device.index
+
+    monkeypatch.setattr(meter, "_gpu_counter", counter)
+    joules = meter._energy_counter([torch.device("cuda", number) for number in range(2)])
+    assert joules is not None
+    assert joules() == 21.0
+    assert meter._energy_counter([torch.device("cuda", number) for number in range(3)]) is None
+    assert asked == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:2"]
 
 
 def test_time_passes() -> None:

@@ -15,7 +15,7 @@ import toy
 from rich.console import Console
 
 from ablations.cli import main
-from ablations.console import print_cancelled, print_ending, print_status
+from ablations.cli.printing.progress import print_cancelled, print_ending, print_status
 from orchestrator import driver as driving
 from orchestrator import steering
 from orchestrator.driver import Driver

@@ -139,6 +139,7 @@ DEVIATIONS: list[tuple[Network, Recipe, list[str]]] = [
     (dataclasses.replace(RESNET_A, block_layers=1), CIFAR, ["block_layers 1 (paper 2)"]),
     (dataclasses.replace(PLAIN_56, grown_from=20), CIFAR, ["grown_from 20 (paper random weights)"]),
     (RESNET_50, dataclasses.replace(IMAGENET, batch=64), ["batch 64 (paper 256)"]),
+    (RESNET_50, dataclasses.replace(IMAGENET, bn_batch=None), ["bn_batch none (paper does not say)"]),
 ]
 
 

@@ -88,6 +88,18 @@ def test_the_global_generator_decides_in_training_and_evaluation_draws_nothing(n
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("network", KINDS, ids=lambda network: network.name)
+def test_a_lot_that_is_given_decides_instead(network: Network) -> None:
+    """Replicas leave out the same blocks, whatever their generators hold: those whose lot is not below survival."""
+    module, x = made(network, stochastic_depth=0.5), images(network)
+    blocks = blocks_of(module)
+    for at, block in enumerate(blocks):
+        assert block.noise.survival < 1
+        block.lot = torch.tensor(block.noise.survival + (-0.01 if at % 2 else 0.01))
+    expected = [at % 2 == 1 for at in range(len(blocks))]
+    assert computed_blocks(module, x, 3) == computed_blocks(module, x, 4) == expected
+
+
 @pytest.mark.parametrize("network", [*KINDS, Network(depth=14, width=4, size=8)], ids=lambda network: network.name)
 def test_dropout_is_on_what_the_last_convolution_of_every_block_reads(network: Network) -> None:
     """A share of 0.3 is zero there, the rest is divided by 0.7, and no other convolution's input is touched."""

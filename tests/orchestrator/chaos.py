@@ -29,9 +29,9 @@ import psutil
 import toy
 from hosts import Hosts
 
-from orchestrator.exhibits import Exhibit
 from orchestrator.ledger import Ledger, LedgerError
 from orchestrator.studies import read_study
+from orchestrator.tracking.exhibits import Exhibit
 
 PHASES = {"start-up": 0.2, "training": 0.35, "commit": 0.27, "finish": 0.18}
 """And the share of kills that is meant for each."""
@@ -43,6 +43,7 @@ ORDER_SECONDS = 60.0
 """After so long an order that no trial has taken up is given anew."""
 UNREACHABLE = 4
 """Exit code of a driver whose cluster is gone."""
+UNREADY_MOST = 20
 DEATHS_SPARED = 2
 """By design a trial fails that dies three times at one commit: no trial is killed so often."""
 
@@ -175,6 +176,8 @@ class Chaos:
         """What a driver that nobody killed said when it ended otherwise than well."""
         self.heads: list[tuple[float, int]] = []
         """For each head that was killed, the seconds after which its driver ended, and the exit code."""
+        self.unready = 0
+        """Drivers that looked at the cluster while a node was down, and would not begin."""
         self._hosts, self._place, self._server = hosts, place, server
         self.told = place / "chaos" / "told"
         self.told.mkdir(parents=True)
@@ -210,7 +213,7 @@ class Chaos:
         """Run the grid to its end, and take of the intents, from the last, what there is time for."""
         self._begin(grid)
         asked: tuple[float, Intent] | None = None
-        while (code := self._poll()) is None:
+        while (code := self._poll(grid)) is None:
             if asked is not None and self._held.exists():
                 if not self._strike(asked[1], grid):
                     intents.append(asked[1])
@@ -234,9 +237,17 @@ class Chaos:
             self._mend()
             time.sleep(0.05)
 
-    def _poll(self) -> int | None:
+    def _poll(self, grid: Grid) -> int | None:
+        """The driver's exit code, or None while it is at work. One that found the cluster unready is begun again."""
         assert self._driver is not None
-        return self._driver.poll()
+        code = self._driver.poll()
+        if code != UNREACHABLE or self.unready == UNREADY_MOST:
+            return code
+        self.unready += 1
+        self._mend()
+        self._hosts.gather()
+        self._begin(grid)
+        return None
 
     def _said(self) -> str:
         return " | ".join((self._place / "driver.log").read_text(errors="replace").strip().splitlines()[-6:])
@@ -362,6 +373,7 @@ class Chaos:
         for worker in self._hosts.workers:
             self._hosts.start_worker(int(worker.rpartition("-")[2]))
         self._awaited.clear()
+        self._hosts.gather()
         if self._server is not None:
             self._server.thaw()
             if not self._server.up():
@@ -383,7 +395,8 @@ class Chaos:
     def _start_later(self, host: str, seconds: float) -> None:
         def start() -> None:
             self._awaited.discard(host)
-            self._hosts.start_worker(int(host.rpartition("-")[2]))
+            if not self._hosts.alive(host):
+                self._hosts.start_worker(int(host.rpartition("-")[2]))
 
         self._awaited.add(host)
         self._later.append((time.monotonic() + seconds, start))
@@ -619,7 +632,7 @@ def _judge_view(database: Path, exhibits: Sequence[Exhibit], found: Judgement) -
                 found.runs.append(f"{exhibit.name}: {len(mine)}")
                 continue
             rows = view.execute("select key, value, timestamp, step from metrics where run_uuid = ?", mine)
-            if (held := Counter(rows)) != (committed := Counter(exhibit.points(0))):
+            if (held := Counter(rows)) != (committed := Counter(exhibit.points(-1, exhibit.thinning))):
                 missing, more = committed - held, held - committed
                 found.points.append(f"{exhibit.name}: {missing.total()} missing, {more.total()} too many")
 
@@ -654,13 +667,14 @@ def table(chaos: Chaos, found: Judgement) -> Iterator[str]:
         ordered = sorted(seconds)
         late = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
         yield f"  {victim:<35}{statistics.median(ordered):>8.1f}{late:>10.1f}{ordered[-1]:>10.1f}"
+    yield f"drivers that found the cluster unready {chaos.unready}"
     if chaos.heads:
         yield "driver's end after its head's          " + ", ".join(f"{s:.0f} s (exit {c})" for s, c in chaos.heads)
 
 
 def facts(chaos: Chaos, found: Judgement) -> dict[str, Any]:
     """The same as JSON, with every kill."""
-    return {"kills": [asdict(kill) for kill in chaos.kills], "heads": chaos.heads, **asdict(found)}
+    return {"kills": [asdict(kill) for kill in chaos.kills], "heads": chaos.heads, "unready": chaos.unready, **asdict(found)}
 
 
 def _gone(pid: int) -> bool:

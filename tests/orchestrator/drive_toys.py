@@ -14,7 +14,8 @@ from rich.console import Console
 from orchestrator.cluster import embedded, joined
 from orchestrator.drive import Limits, run
 from orchestrator.ledger import Ledger
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
+from orchestrator.remote.access import find_token
 from orchestrator.worker import Setting
 
 
@@ -26,7 +27,11 @@ def main(given: dict[str, Any]) -> int:
         results=str(results), entry=given.get("entry", "toy:run"), site=given.get("site", {}),
         commit_seconds=given.get("commit_seconds", 0.0),
     )  # fmt: skip
-    ray = partial(joined, given["address"]) if "address" in given else partial(embedded, given.get("slots", 2))
+    ray = (
+        partial(joined, given["address"], token=find_token())
+        if "address" in given
+        else partial(embedded, given.get("slots", 2))
+    )
     standing = run(
         toy.study(*trials),
         lambda: plan(trials, Ledger(results)),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import toy
 
-from orchestrator.cost import (
+from orchestrator.ledger import Ledger
+from orchestrator.planning.cost import (
     DOUBLING,
     Costs,
     Origin,
@@ -17,12 +18,10 @@ from orchestrator.cost import (
     guess,
     measured_beside,
     most_measured_gpu,
-    replicas_of,
     same_hardware,
     work,
 )
-from orchestrator.ledger import Ledger
-from orchestrator.plan import plan, survey
+from orchestrator.planning.plan import plan, survey
 from orchestrator.trial import Resources, Trial
 
 H100, A100, EPYC = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB", "AMD EPYC"
@@ -220,8 +219,6 @@ def test_the_replicas_with_which_a_trial_began(tmp_path: Path) -> None:
     """It goes on with as many: the plan knows."""
     ledger = Ledger(tmp_path)
     attempted(ledger, arm(1, 0), 1.0, PAIR, until=3)
-    assert replicas_of(ledger.folder(arm(1, 0).key)) == 2
-    assert replicas_of(ledger.folder(arm(1, 1).key)) is None
     (found,) = plan([arm(1, 0)], ledger, H100).open
     assert found.replicas == 2
 

@@ -1,7 +1,10 @@
 """What a run says of MLflow at its end: nothing, or one line."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -31,6 +34,25 @@ def test_a_failed_publication_is_one_line_with_what_to_do(tmp_path: Path) -> Non
 def test_a_forwarder_that_had_to_be_killed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No password is printed."""
     monkeypatch.setattr(drive, "FORWARDER_SECONDS", 0)
-    line = said(tmp_path, "postgresql://me:secret@host/db")
-    assert "MLflow lags behind: its forwarder was not done after 0 s; the ledger has it all: `ablate publish" in line
-    assert "secret" not in line
+    for number, address in enumerate(("postgresql://me:secret@host/db", "postgresql://host/db?password=secret")):
+        line = said(tmp_path / str(number), address)
+        assert (
+            "MLflow lags behind: its forwarder was not done after 0 s; the ledger has it all: `ablate publish" in line
+        )
+        assert "secret" not in line
+
+
+def test_no_other_user_reads_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hold a password, so the forwarder gets it in its environment."""
+    started = list[tuple[list[str], dict[str, str]]]()
+    popen = subprocess.Popen
+
+    def noted(command: list[str], *, env: dict[str, str], **how: Any) -> "subprocess.Popen[bytes]":
+        started.append((command, env))
+        return popen([sys.executable, "-c", ""], env=env, stdin=how["stdin"])
+
+    monkeypatch.setattr(drive.subprocess, "Popen", noted)
+    assert said(tmp_path, "postgresql://me:secret@host/db") == ""
+    ((command, environment),) = started
+    assert "secret" not in " ".join(command)
+    assert environment["MLFLOW_TRACKING_URI"] == "postgresql://me:secret@host/db"

@@ -229,6 +229,44 @@ def test_changed_curves_are_never_read_as_numbers(tmp_path: Path, stream: str) -
         folder(tmp_path).records(stream, head)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    iterations=st.lists(st.integers(0, 2000), unique=True, min_size=1, max_size=80).map(sorted),
+    after=st.integers(-1, 2001),
+    junk=st.integers(0, 2),
+)
+def test_records_are_read_one_at_a_time_from_any_iteration_on(iterations: list[int], after: int, junk: int) -> None:
+    """The last one at or before it first, and what comes after it to the last that was committed, whatever follows."""
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        with attempt(root) as begun:
+            for each in iterations:
+                begun.log(each, {"train_error": each / 7, "said": float("nan")})
+            begun.commit(iterations[-1], b"x")
+            for _ in range(junk):
+                begun.log(9999, {"train_error": 1.0})
+        head = folder(root).head()
+        assert head is not None
+        whole = folder(root).records("curves.jsonl", head)
+        earlier = [each for each in whole if each["iteration"] <= after]
+        assert list(folder(root).each("curves.jsonl", head, after)) == earlier[-1:] + whole[len(earlier) :]
+        assert list(folder(root).each("probes.jsonl", head, after)) == []
+
+
+def test_of_changed_records_not_one_is_handed_out(tmp_path: Path) -> None:
+    """Also where the change comes after the iteration that is asked for, or the file is gone."""
+    finish(tmp_path, 50)
+    path, head = folder(tmp_path).path / "curves.jsonl", folder(tmp_path).head()
+    assert head is not None
+    assert len(list(folder(tmp_path).each("curves.jsonl", head))) == 50
+    path.write_bytes(path.read_bytes()[:-3] + b"9}\n")
+    with pytest.raises(LedgerError, match="not what was committed"):
+        next(folder(tmp_path).each("curves.jsonl", head, 10))
+    path.unlink()
+    with pytest.raises(LedgerError, match="not what was committed"):
+        next(folder(tmp_path).each("curves.jsonl", head))
+
+
 def test_missing_curves_are_said(tmp_path: Path) -> None:
     """A commit without its curves is damage, not an empty curve."""
     finish(tmp_path)

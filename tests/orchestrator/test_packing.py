@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cost import H100, PAIR, QUARTER, WHOLE, arm, attempted
 
-from orchestrator.cost import Origin
-from orchestrator.fitting import earliest, fitted
 from orchestrator.ledger import Ledger
-from orchestrator.packing import Packed, prepare
 from orchestrator.placement import Node
+from orchestrator.planning.cost import Origin
+from orchestrator.planning.fitting import earliest, fitted
+from orchestrator.planning.packing import Packed, prepare
 from orchestrator.trial import Resources, State, Trial
 
 NOWHERE = Ledger(Path("nowhere"))

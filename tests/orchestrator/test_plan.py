@@ -9,9 +9,8 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cost import guess
 from orchestrator.ledger import Ledger
-from orchestrator.plan import finish_times, plan
+from orchestrator.planning.plan import plan
 from orchestrator.trial import State, Trial
 
 
@@ -80,25 +79,10 @@ def test_damage_is_blocked_and_named(tmp_path: Path) -> None:
     assert [each.trial.name for each in now.open] == ["toy-2.s0"]
 
 
-def test_more_slots_than_trials_cost_nothing() -> None:
-    """Whatever number is given."""
-    assert finish_times([3.0, 1.0], 10**12) == 3.0
-
-
 def test_an_empty_plan(tmp_path: Path) -> None:
     """Nothing asked, nothing to do, no time."""
     now = plan([], Ledger(tmp_path))
-    assert (now.work_seconds, now.wall_seconds(4)) == (0, 0)
-
-
-@given(st.lists(st.floats(0, 100), max_size=30), st.integers(1, 8))
-def test_finish_times_equal_a_literal_list_scheduler(seconds: list[float], slots: int) -> None:
-    """Each starts on the slot that is free first."""
-    free = [0.0] * slots
-    for each in seconds:
-        first = free.index(min(free))
-        free[first] += each
-    assert finish_times(seconds, slots) == max(free)
+    assert now.work_seconds == 0
 
 
 def test_a_parent_stands_before_its_child_and_counts_with_it(tmp_path: Path) -> None:
@@ -155,30 +139,6 @@ def test_a_trial_that_is_done_stays_done_without_its_parent(tmp_path: Path) -> N
     assert [each.state for each in plan([done, toy.trial(0, blocked="no data")], ledger).trials].count(State.DONE) == 1
     now = plan([toy.trial(1), toy.trial(2, after=1)], ledger)
     assert [each.trial.name for each in now.open] == ["toy-2.s0"]
-    assert now.wall_seconds(1) == now.open[0].expected_seconds
-
-
-def test_time_waits_for_what_a_trial_begins_from(tmp_path: Path) -> None:
-    """Two slots are no faster than one for a chain; a third trial fills the gap."""
-    chain = plan([toy.trial(0), toy.trial(1, after=0), toy.trial(2, after=1)], Ledger(tmp_path))
-    one = guess(toy.trial(0))
-    assert chain.wall_seconds(2) == pytest.approx(3 * one)
-    assert finish_times([2.0, 2.0, 3.0], 2, [None, 0, None]) == 4.0
-    assert finish_times([2.0, 2.0, 3.0], 1, [None, 0, None]) == 7.0
-    assert finish_times([1.0, 5.0, 4.0, 1.0], 2, [None, 0, None, 2]) == 6.0
-
-
-@given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), min_size=1, max_size=12), st.integers(1, 4))
-def test_no_slot_count_beats_the_longest_chain(trials: list[tuple[float, bool]], slots: int) -> None:
-    """Nor the sum over the slots; and no time is longer than one after another."""
-    seconds = [each for each, _ in trials]
-    after = [place - 1 if chained and place else None for place, (_, chained) in enumerate(trials)]
-    chains = [0.0]
-    for place, each in enumerate(seconds):
-        chains.append(each + (chains[-1] if after[place] is not None else 0.0))
-    found = finish_times(seconds, slots, after)
-    assert found >= max(max(chains), sum(seconds) / slots) - 1e-6
-    assert found <= sum(seconds) + 1e-6
 
 
 def test_a_trial_whose_beginning_is_gone_is_blocked(tmp_path: Path) -> None:

@@ -272,8 +272,7 @@ def renew(hosts: Hosts, *, head: bool) -> None:
         hosts.kill(worker)
     if head:
         hosts.start_head()
-    for number in range(len(hosts.workers)):
-        hosts.start_worker(number)
+    hosts.gather()
 
 
 def until(true: Callable[[], object]) -> None:

@@ -212,6 +212,24 @@ def test_attempts_on_unlike_machines_are_told(tmp_path: Path, first: Any, second
     assert list(read(tmp_path).notes) == expected
 
 
+@pytest.mark.parametrize(
+    ("counts", "told", "last"),
+    [((None, 1), "", 1), ((2, 2), "", 2), ((None, 4), "1, 4", 4), ((8, 2), "2, 8", 2), (("x", 0), "", 1)],
+)
+def test_attempts_with_unlike_numbers_of_replicas_are_told(
+    tmp_path: Path, counts: tuple[Any, Any], told: str, last: int
+) -> None:
+    """They round otherwise, as another machine does. The last commit's number is what a resume has to keep."""
+    folder = Ledger(tmp_path).folder(toy.trial(iterations=64).key)
+    assert folder.replicas() is None
+    for count in counts:
+        site = {"device": "cpu"} | ({} if count is None else {"replicas": count})
+        commit(tmp_path, hardware=XEON, site=site, about={"kernels": "fused", "activations": "kept"})
+    said = f"attempts computed with unlike numbers of replicas, so that bits may differ: {told}"
+    assert list(read(tmp_path).notes) == ([said] if told else [])
+    assert folder.replicas() == last
+
+
 def test_an_attempt_that_computed_nothing_is_no_other_machine(tmp_path: Path) -> None:
     """It ended before it could say how; neither it nor an attempt of an older version is a reason for doubt."""
     commit(tmp_path, hardware=XEON)

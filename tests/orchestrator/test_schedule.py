@@ -1,6 +1,7 @@
 """Trials on a real Ray: ordered, packed, resumed after a death, failed by their own error, done once."""
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +14,7 @@ from orchestrator import schedule
 from orchestrator.cluster import Cluster, embedded
 from orchestrator.ledger import Ledger
 from orchestrator.placement import Node
-from orchestrator.plan import PlannedTrial, plan
+from orchestrator.planning.plan import PlannedTrial, plan
 from orchestrator.queue import Queue, Running
 from orchestrator.worker import Cause, Setting, execute
 
@@ -114,6 +115,7 @@ def _curves(ledger: Ledger, key: str) -> bytes:
 def test_a_trial_that_is_cancelled_commits_and_stops(tmp_path: Path, ray: Cluster) -> None:
     """Within seconds, far from its end; what it had done is kept, another run takes it up, and the others go on."""
     long, short = toy.trial(0, iterations=2000, sleep=0.05), toy.trial(1, iterations=5)
+    (tmp_path / "studies").mkdir()
     ledger = Ledger(tmp_path)
     queue = Queue(plan([long, short], ledger).open, ledger, ray.nodes)
 
@@ -131,6 +133,29 @@ def test_a_trial_that_is_cancelled_commits_and_stops(tmp_path: Path, ray: Cluste
     assert 0 < head.iteration < 2000
     assert attempt["cause"] == "stopped"
     assert [each.trial.name for each in plan([long, short], ledger).open] == [long.name]
+
+
+def test_ctrl_c_has_all_that_runs_commit(tmp_path: Path, ray: Cluster) -> None:
+    """Nothing that was computed is lost, however long ago the last commit was; what waited has not begun."""
+    trials = [toy.trial(n, iterations=2000, sleep=0.05) for n in range(SLOTS + 1)]
+    (tmp_path / "studies").mkdir()
+    ledger = Ledger(tmp_path)
+    queue = Queue(plan(trials, ledger).open, ledger, ray.nodes)
+    begun = set[str]()
+
+    def tick() -> None:
+        begun.update(each.key for each in queue.standing.running.values() if ledger.folder(each.key).alive())
+        if len(begun) == SLOTS and not queue.interrupted:
+            signal.raise_signal(signal.SIGINT)
+        for key in queue.stops:
+            ledger.ask_to_stop(key, "this run")
+
+    with pytest.raises(KeyboardInterrupt):
+        schedule.run(queue, replace(setting(tmp_path, 3600), run="this run"), ray, tick)
+    heads = [ledger.folder(key).head() for key in begun]
+    assert all(head is not None and head.iteration > 0 for head in heads)
+    assert [each for each in ledger.trials() if each not in begun] == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_trouble_in_a_hook_ends_the_run_with_its_own_words(tmp_path: Path, ray: Cluster) -> None:

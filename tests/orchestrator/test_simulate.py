@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.placement import Node
-from orchestrator.plan import PlannedTrial, ordered
+from orchestrator.planning.plan import PlannedTrial, ordered
+from orchestrator.planning.simulate import Simulation, Way, capacity, lower_bound, simulate
 from orchestrator.queue import Running
-from orchestrator.simulate import Simulation, Way, capacity, lower_bound, simulate
 from orchestrator.trial import Resources, State
 
 MOMENT = 1e-6

@@ -16,7 +16,7 @@ from orchestrator.cluster import Cluster, embedded
 from orchestrator.drive import Limits
 from orchestrator.driver import presence, read_driver
 from orchestrator.ledger import Ledger
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.queue import Queue, Standing
 from orchestrator.status import study_status
 from orchestrator.steering import Answer, Cancellation, answer, ask

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 import toy
 
-from orchestrator import tracking
-from orchestrator.exhibits import metric_name
 from orchestrator.ledger import Ledger, TrialFolder
 from orchestrator.runs import probe_summary
 from orchestrator.studies import write_study
-from orchestrator.tracking import Publisher, TrackingError, default_uri, publish
+from orchestrator.tracking import addresses
+from orchestrator.tracking import forwarder as forwarding
+from orchestrator.tracking import publisher as publishing
+from orchestrator.tracking.addresses import default_uri
+from orchestrator.tracking.exhibits import metric_name
+from orchestrator.tracking.publisher import Publisher, TrackingError, publish
 
 pytest.importorskip("mlflow")
 from mlflow.entities import Run as MlflowRun
@@ -331,8 +334,8 @@ def test_what_has_not_changed_is_not_read(ledger: Ledger, monkeypatch: pytest.Mo
     assert publisher.publish(both) == 0
     fresh = Publisher(ledger, uri)
     assert fresh.publish(finished) == 0
-    looks, look = list[Path](), tracking.signature
-    monkeypatch.setattr(tracking, "signature", lambda path: looks.append(path) or look(path))
+    looks, look = list[Path](), publishing.signature
+    monkeypatch.setattr(publishing, "signature", lambda path: looks.append(path) or look(path))
     monkeypatch.setattr(TrialFolder, "alive", None)
     assert fresh.publish(finished) == 0
     assert looks == [ledger.folder(toy.trial().key).path / "commit.json"]
@@ -360,9 +363,9 @@ def test_an_address_names_its_file(tmp_path: Path, name: str) -> None:
 
     expected = tmp_path / name / "mlflow.db"
     assert make_url(default_uri(tmp_path / name)).database == str(expected)
-    assert tracking.database(default_uri(tmp_path / name)) == expected
-    assert tracking.database("http://127.0.0.1:5000") is None
-    assert tracking.database("sqlite:///mlflow.db") == Path("mlflow.db")
+    assert addresses.database(default_uri(tmp_path / name)) == expected
+    assert addresses.database("http://127.0.0.1:5000") is None
+    assert addresses.database("sqlite:///mlflow.db") == Path("mlflow.db")
 
 
 def test_results_of_any_name_have_their_database_and_artifacts_inside(tmp_path: Path) -> None:
@@ -382,14 +385,14 @@ def test_the_forwarder_survives_and_says_how_its_last_publication_went(
 ) -> None:
     """Whatever is raised it tries again; a reason is said once, and at the end; 0 if all was published then."""
     polls = iter([False, False, False, True, True])
-    monkeypatch.setattr(tracking, "_closed", lambda _: next(polls))
-    assert tracking.follow(ledger.root, "toys", default_uri(ledger.root)) == 1
+    monkeypatch.setattr(forwarding, "_closed", lambda _: next(polls))
+    assert forwarding.follow(ledger.root, "toys", default_uri(ledger.root)) == 1
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 2
     assert "study.json" in lines[-1]
     attempted(ledger)
     write_study(ledger.root, toy.study(toy.trial()))
-    assert tracking.follow(ledger.root, "toys", default_uri(ledger.root)) == 0
+    assert forwarding.follow(ledger.root, "toys", default_uri(ledger.root)) == 0
 
 
 def test_metrics_carry_their_unit() -> None:

@@ -6,7 +6,7 @@ import pytest
 import toy
 
 from orchestrator.ledger import Ledger
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.queue import Queue, Standing
 from orchestrator.watch import remaining_seconds, share_done, spoken
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.placement import Node
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.studies import RecordedArm, RecordedStudy
 from orchestrator.trial import Progress, Resources, State, Trial
 

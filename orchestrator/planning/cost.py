@@ -197,12 +197,6 @@ def _identities(about: Mapping[str, Any]) -> tuple[str, str]:
     return json.dumps(params, sort_keys=True), json.dumps([params.get("network"), *size], sort_keys=True)
 
 
-def replicas_of(folder: TrialFolder) -> int | None:
-    """With how many replicas a trial began, which its bits depend on; None where no attempt tells."""
-    told = (each.get("site", {}).get("replicas") for each in folder.attempts())
-    return next((int(each) for each in told if each), None)
-
-
 def _place(attempt: Mapping[str, Any]) -> tuple[str, bool, Site] | None:
     hardware, told = attempt.get("hardware") or {}, attempt.get("site") or {}
     on_gpu = told.get("device") == "cuda"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.ledger import Ledger
 from orchestrator.placement import Node
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.queue import Queue, Running
 from orchestrator.trial import Trial
 from orchestrator.worker import Cause, Ending

@@ -5,10 +5,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from orchestrator.ledger import Commit, TrialFolder
+from orchestrator.ledger import STREAMS, Commit, TrialFolder
 from orchestrator.runs import UNITS as METRIC_UNITS
 from orchestrator.runs import numbers, probe_summary
 from orchestrator.studies import RecordedArm, RecordedStudy
+from orchestrator.tracking.thinning import Point, Thinning
 
 UNITS = {"%": "percent", "nats": "nats"}
 """In the names of MLflow's metrics."""
@@ -17,8 +18,19 @@ UNITS = {"%": "percent", "nats": "nats"}
 class Exhibit:
     """One trial of a study, as the ledger holds it at the moment of the first question."""
 
-    def __init__(self, study: RecordedStudy, arm: RecordedArm, seed: int, key: str, folder: TrialFolder) -> None:
+    def __init__(
+        self,
+        study: RecordedStudy,
+        arm: RecordedArm,
+        seed: int,
+        key: str,
+        folder: TrialFolder,
+        thinning: Thinning | None = None,
+    ) -> None:
+        """With what was seen of its curves when they were last shown."""
         self.study, self.arm, self.seed, self.key, self.folder = study, arm, seed, key, folder
+        self.thinning = thinning or Thinning(arm.recipe["iterations"])
+        """Of the points that MLflow has."""
         self.name = f"{arm.name}.s{seed}"
 
     @cached_property
@@ -30,6 +42,11 @@ class Exhibit:
     def iteration(self) -> int:
         """Of the last commit; 0 before the first."""
         return self._head.iteration if self._head else 0
+
+    @property
+    def shown(self) -> int:
+        """Iteration up to which `points` has points; -1 before the first commit."""
+        return self._head.iteration if self._head else -1
 
     @property
     def begun(self) -> bool:
@@ -45,32 +62,42 @@ class Exhibit:
         """Time of the last commit, or of the failure if there is none."""
         return int(self._head.time * 1000) if self._head else _milliseconds(self._last.get("ended"))
 
-    def points(self, after: int) -> Iterator[tuple[str, float, int, int]]:
-        """(metric, value, milliseconds, iteration) of every committed point after an iteration."""
-        if self._head is None:
-            return
-        curves, clock = (self.folder.records(stream, self._head) for stream in ("curves.jsonl", "clock.jsonl"))
-        for record, made in zip(curves, clock, strict=True):
-            costs = {name: value for name, value in made.items() if name not in ("time", "seconds")}
-            if record["iteration"] > after:
-                for name, value in (record | costs).items():
-                    if name != "iteration":
-                        yield metric_name(name), float(value), int(made["time"] * 1000), record["iteration"]
-        yield from self._probed(after, clock)
+    def points(self, after: int, thinning: Thinning, *, ended: bool = False) -> Iterator[Point]:
+        """The committed points after an iteration that are to be shown, one at a time; all of them from -1 on.
 
-    def _probed(self, after: int, clock: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, float, int, int]]:
-        """What each probe comes down to, at the time of the curve record before it, or of the trial's beginning.
-
-        One at iteration 0 goes with the first points: none was sent before them.
+        The thinning is fed with what it has not seen. At the end of a trial the last point of each metric is shown too,
+        unless it `ended` for MLflow before.
         """
-        assert self._head is not None
-        for record in self.folder.records("probes.jsonl", self._head):
-            if record["iteration"] > after or (after == 0 and record["iteration"] == 0):
-                # A later commit must not change it: MLflow knows a point that comes again by its time.
-                before = [each["time"] for each in clock if each["iteration"] <= record["iteration"]]
-                moment = int(before[-1] * 1000) if before else self.started or 0
-                for name, value in probe_summary(numbers(record)).items():
-                    yield f"probe.{name}", float(value), moment, record["iteration"]
+        head = self._head
+        if head is None:
+            return
+        for point in self._recorded(head, thinning.upto):
+            if point[3] > thinning.upto and thinning.shows(point) and point[3] > after:
+                yield point
+        if head.result is not None and not ended:
+            yield from thinning.tail()
+        thinning.upto = max(thinning.upto, head.iteration)
+
+    def _recorded(self, head: Commit, after: int) -> Iterator[Point]:
+        """Every committed point, in order, from a record at or before an iteration on.
+
+        What a probe comes down to has the time of the curve record before it, or of the trial's beginning: a later
+        commit must not change it, for MLflow knows a point that comes again by its time.
+        """
+        curves, clock, probes = (self.folder.each(stream, head, after) for stream in STREAMS)
+        moment, probe = self.started or 0, next(probes, None)
+        for record, made in zip(curves, clock, strict=True):
+            while probe is not None and probe["iteration"] < record["iteration"]:
+                yield from _probed(probe, moment)
+                probe = next(probes, None)
+            moment = int(made["time"] * 1000)
+            costs = {name: value for name, value in made.items() if name not in ("time", "seconds")}
+            for name, value in (record | costs).items():
+                if name != "iteration":
+                    yield metric_name(name), float(value), moment, record["iteration"]
+        while probe is not None:
+            yield from _probed(probe, moment)
+            probe = next(probes, None)
 
     def params(self) -> dict[str, str]:
         arm = self.arm
@@ -79,7 +106,7 @@ class Exhibit:
         return {name: str(value) for name, value in params.items()}
 
     def tags(self) -> dict[str, str]:
-        """What may change from attempt to attempt."""
+        """What may change from attempt to attempt; what was thinned is known once the points were read."""
         params, last, result = self._about.get("params", {}), self._last, (self._head and self._head.result) or {}
         network, data, failed = params.get("network", {}), params.get("data", {}), self.standing["status"] == "FAILED"
         tags: dict[str, Any] = {
@@ -103,6 +130,8 @@ class Exhibit:
             tags["reason"] = last.get("reason")
         if weights := result.get("weights_sha256"):
             tags["weights_sha256"] = weights
+        if thinned := self.thinning.told():
+            tags["thinned"] = thinned
         return {name: str(value)[:5000] for name, value in tags.items()}
 
     def _status(self) -> str:
@@ -134,6 +163,11 @@ def metric_name(metric: str) -> str:
     """`train_error_percent`: names in MLflow carry their unit."""
     unit = UNITS.get(METRIC_UNITS.get(metric, ""))
     return f"{metric}_{unit}" if unit else metric
+
+
+def _probed(record: Mapping[str, Any], moment: int) -> Iterator[Point]:
+    for name, value in probe_summary(numbers(record)).items():
+        yield f"probe.{name}", float(value), moment, record["iteration"]
 
 
 def _milliseconds(moment: str | None) -> int | None:

@@ -7,7 +7,7 @@ where each GPU has but two or three. There it pays to look first which trials fi
 from collections.abc import Mapping, Sequence
 
 from orchestrator.placement import Node
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 
 HALVINGS = 7
 """Steps in which the earliest deadline is looked for."""

@@ -26,11 +26,13 @@ class Mark:
     standing: Mapping[str, Any]
     """How the trial stood: `iteration`, `attempt`, `status`."""
     sent: int
-    """No point up to this iteration is sent again. A trial that was begun anew may stand before it."""
+    """No point up to this iteration is sent again; -1 before the first. A trial begun anew may stand before it."""
     commit: Sequence[int] | None
     """The `signature` of its commit.json."""
     studies: Sequence[str]
     """The studies whose tag the run carries."""
+    ended: bool = False
+    """Whether it was ever shown as finished, with the last points of its curves."""
 
     @classmethod
     def of(cls, data: Any) -> Self:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
-from orchestrator.cost import Costs, Origin
-from orchestrator.fitting import earliest
 from orchestrator.ledger import Ledger
 from orchestrator.placement import Node
-from orchestrator.plan import Plan, PlannedTrial, ordered, survey
-from orchestrator.simulate import Simulation, Way, capacity, lower_bound, simulate
+from orchestrator.planning.cost import Costs, Origin
+from orchestrator.planning.fitting import earliest
+from orchestrator.planning.plan import Plan, PlannedTrial, ordered, survey
+from orchestrator.planning.simulate import Simulation, Way, capacity, lower_bound, simulate
 from orchestrator.trial import Resources, State, Trial
 
 STRETCHES = (1.0, 1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.5, 2.0, 4.0, float("inf"))

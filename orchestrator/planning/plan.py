@@ -4,13 +4,12 @@ A trial may begin from the end of another, and then comes after it. What counts 
 those that wait for it take together: a short one that a long one waits for is not left for last.
 """
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
-from orchestrator.cost import Costs, Measured, Origin, measured, measured_beside, most_measured_gpu, replicas_of
 from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder
+from orchestrator.planning.cost import Costs, Measured, Origin, measured, measured_beside, most_measured_gpu
 from orchestrator.trial import State, Trial
 
 Seen = tuple[Trial, Commit | None, str | None]
@@ -56,12 +55,6 @@ class Plan:
     def work_seconds(self) -> float:
         """Expected seconds of all open trials, one after another."""
         return sum(each.expected_seconds for each in self.open)
-
-    def wall_seconds(self, slots: int) -> float:
-        """Expected seconds until the last trial ends, with `slots` trials at a time in this order."""
-        places = {each.trial.key: place for place, each in enumerate(self.open)}
-        after = [places.get(each.trial.after or "") for each in self.open]
-        return finish_times([each.expected_seconds for each in self.open], slots, after)
 
 
 def plan(trials: Iterable[Trial], ledger: Ledger, hardware: str = "") -> Plan:
@@ -109,31 +102,6 @@ def ordered(
     return sorted(by_key.values(), key=lambda each: (before(each), *together(each)))
 
 
-def finish_times(seconds: Sequence[float], slots: int, after: Sequence[int | None] = ()) -> float:
-    """When the last of these ends if the first that may start does so on the slot that is free first.
-
-    `after` holds for each the place of the one that must have ended before, or None.
-    """
-    free = [0.0] * max(1, min(slots, len(seconds)))
-    ends: dict[int, float] = {}
-    waiting = list(range(len(seconds)))
-    before = after or [None] * len(seconds)
-    while waiting:
-        now = heapq.heappop(free)
-        ready = next((each for each in waiting if _ended(before[each], ends, now)), None)
-        if ready is None:  # the slot stands idle until the next of the running ones ends
-            heapq.heappush(free, min(end for end in ends.values() if end > now))
-            continue
-        waiting.remove(ready)
-        ends[ready] = now + seconds[ready]
-        heapq.heappush(free, ends[ready])
-    return max(free)
-
-
-def _ended(place: int | None, ends: Mapping[int, float], now: float) -> bool:
-    return place is None or ends.get(place, float("inf")) <= now
-
-
 def _look(folder: TrialFolder) -> tuple[Commit | None, str | None]:
     """The last commit, or what is damaged: the commit itself, or the curves of a trial that is done."""
     try:
@@ -157,7 +125,7 @@ def _planned(trial: Trial, head: Commit | None, damage: str | None, costs: Costs
         iteration=iteration,
         expected_seconds=0.0 if state is State.DONE else seconds * (trial.iterations - iteration),
         origin=origin,
-        replicas=replicas_of(ledger.folder(trial.key)) if iteration and state is not State.DONE else None,
+        replicas=ledger.folder(trial.key).replicas() if iteration and state is not State.DONE else None,
         reason=damage or trial.blocked if state is State.BLOCKED else None,
         damaged=damage is not None,
     )

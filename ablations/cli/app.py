@@ -1,0 +1,81 @@
+"""The program: its verbs in the order of `--help`, and what becomes of an error."""
+
+import os
+import sys
+import traceback
+from typing import Any
+
+import typer
+
+from ablations.cli.exits import DAMAGED, INTERRUPTED, OK, OUR_BUG, UNREACHABLE, WRONG_INPUT, Stop, say
+from ablations.cli.verbs.clusters import doctor, submit
+from ablations.cli.verbs.progress import cancel, logs, status
+from ablations.cli.verbs.results import check, report, show
+from ablations.cli.verbs.runs import plan, run
+from ablations.cli.verbs.studies import export, init, schema, studies
+from ablations.cli.verbs.tracking import publish, ui
+from ablations.reader import StudyError
+
+VERBS = (
+    *(studies, init, plan, run, submit, doctor),
+    *(status, logs, cancel, show, report, check),
+    *(publish, export, ui, schema),
+)
+
+app = typer.Typer(
+    help="Rebuild the experiments of Deep Residual Learning (He et al., 2015), and judge its claims. With --debug, any"
+    " command shows the traceback of its error.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for verb in VERBS:
+    app.command()(verb)
+
+
+def main() -> None:
+    """Every error that a user can cause ends in one line on standard error and the exit code of DESIGN.md."""
+    debug = "--debug" in sys.argv
+    arguments = [each for each in sys.argv[1:] if each != "--debug"]
+    usage_error: Any = typer.BadParameter.__mro__[2]  # click's own base of usage errors, whichever click typer carries
+    try:
+        code = app(arguments, standalone_mode=False)
+        if code == INTERRUPTED:  # typer's answer to Ctrl-C
+            say("interrupted; what was committed is kept, and the same command goes on from there", INTERRUPTED)
+    except usage_error as error:
+        code = say(f"{error.format_message()} See ablate --help.", WRONG_INPUT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = OK
+    except Exception as error:  # noqa: BLE001 - the last resort: one line, and the traceback only where it is asked for
+        if debug:
+            traceback.print_exc()
+        code = say(_line(error), _code(error))
+    raise SystemExit(code if isinstance(code, int) else OK)
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, StudyError):
+        return WRONG_INPUT
+    if isinstance(error, Stop):
+        return error.code
+    from orchestrator.drive import UnplaceableError
+    from orchestrator.ledger import LedgerError
+    from orchestrator.remote.access import TokenError
+    from orchestrator.remote.package import TooLargeError
+    from orchestrator.remote.request import AddressError
+    from orchestrator.studies import StudyInUse
+
+    if isinstance(error, StudyInUse | UnplaceableError | ConnectionError):
+        return UNREACHABLE
+    if isinstance(error, LedgerError):
+        return DAMAGED
+    wrong = isinstance(error, OSError | AddressError | TokenError | TooLargeError)
+    return WRONG_INPUT if wrong else OUR_BUG
+
+
+def _line(error: Exception) -> str:
+    if _code(error) != OUR_BUG:
+        return str(error)
+    return f"{type(error).__name__}: {error}; this is a bug in Ablate, --debug shows where"

@@ -1,0 +1,70 @@
+"""The study that a command is about: as its file asks for it now, or as it was last run."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ablations.study import Study
+    from orchestrator.runs import Run
+    from orchestrator.studies import RecordedStudy
+    from orchestrator.trial import Trial
+
+
+def load_study(source: str, overrides: list[str] | None, seeds: int | None) -> "Study":
+    """The study, with its claims checked against those that reports can judge."""
+    from ablations.study import load
+    from reports.published import paper_claims
+
+    return load(source, overrides=overrides or (), seeds=seeds, known_claims=paper_claims(), say_problem=_say_problem)
+
+
+def _say_problem(say: str) -> str | None:
+    """What is wrong with the test of a study's own claim."""
+    from reports.sentences import parse_claim
+
+    try:
+        parse_claim(say)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def trials_of(study: "Study", device: str) -> "list[Trial]":
+    from ablations.trials import trials
+
+    return trials(study, gpus=1.0 if device == "cuda" else 0.0)
+
+
+def size(study: "Study") -> int:
+    return sum(arm.seeds for arm in study.arms)
+
+
+def recorded_runs(
+    source: str, overrides: list[str] | None, seeds: int | None, results: Path
+) -> "tuple[RecordedStudy, list[Run]]":
+    """The study as it was last run, unless something else is asked for, and its runs."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.runs import read_runs
+
+    record = record_of(source, overrides, seeds, results)
+    return record, read_runs(record, Ledger(results))
+
+
+def record_of(source: str, overrides: list[str] | None, seeds: int | None, results: Path) -> "RecordedStudy":
+    """The study as it was last run, unless something else is asked for, or its file has changed."""
+    from ablations.study import shipped
+    from ablations.trials import recorded
+    from orchestrator.studies import NAME, read_study
+
+    as_it_was = not overrides and seeds is None
+    if as_it_was and re.fullmatch(NAME, source) and source not in shipped() and not Path(source).exists():
+        with suppress(FileNotFoundError):
+            return read_study(results, source)
+    asked = recorded(load_study(source, overrides, seeds))
+    try:
+        known = read_study(results, asked.name)
+    except FileNotFoundError:
+        return asked
+    return known if as_it_was and known.sha256 == asked.sha256 else asked

@@ -1,0 +1,60 @@
+"""Arguments and options that several verbs take, with the words of `--help`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Name of a study that ships, or path of a study file.")
+]
+TrialArgument = Annotated[
+    str,
+    typer.Argument(metavar="TRIAL", help="Name of a trial, as digits-plain-20.s0, or the beginning of its key."),
+]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", envvar="ABLATE_RESULTS", help="Results directory, shared by all nodes.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change one value for every arm, as recipe.lr=0.03."),
+]
+SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds of every arm.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+SlotsOption = Annotated[int | None, typer.Option("--slots", min=1, help="Trials at a time; by default one per core.")]
+PerGpuOption = Annotated[
+    str,
+    typer.Option(
+        "--per-gpu",
+        metavar="auto|K",
+        help="Trials at a time on one GPU, 1 to 64; auto: as many as memory allows and throughput gains from, and"
+        " several GPUs for a trial whose recipe allows it.",
+    ),
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking", envvar="MLFLOW_TRACKING_URI", help="MLflow's address; by default SQLite in the results."
+    ),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+TrackOption = Annotated[bool, typer.Option("--track/--no-track", help="Copy committed records to MLflow.")]
+CommitOption = Annotated[float, typer.Option(min=0.0, help="Seconds between commits of a trial.")]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="ARM|TRIAL", help="Submit this alone; may be given several times."),
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        metavar="GPU_HOURS",
+        help="Begin nothing that would spend more, and stop what runs when it is spent; core-hours without a GPU.",
+    ),
+]
+OpenOption = Annotated[
+    bool, typer.Option("--allow-open-cluster", help="Use a cluster that asks for no token and is not this machine's.")
+]
+DataOption = Annotated[Path, typer.Option("--data", envvar="ABLATE_DATA", help="Folder of the data sets.")]
+RESULTS = Path("results")
+DATA = Path("data")

@@ -1,0 +1,1 @@
+"""What the command line prints. Facts come in as values; nothing is computed here."""

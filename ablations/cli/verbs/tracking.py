@@ -1,0 +1,71 @@
+"""MLflow: `publish` and `ui`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablations.cli.exits import UNREACHABLE, fail
+from ablations.cli.loading import recorded_runs
+from ablations.cli.options import RESULTS, ResultsOption, StudyArgument, TrackingOption
+from ablations.cli.tracking import tracking_uri
+from ablations.reader import StudyError
+
+
+def publish(study: StudyArgument, results: ResultsOption = RESULTS, tracking: TrackingOption = None) -> None:
+    """Copy what the ledger holds of a study, and MLflow does not, to MLflow."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.tracking.publisher import TrackingError
+    from orchestrator.tracking.publisher import publish as copy
+
+    record, _ = recorded_runs(study, None, None, results)
+    try:
+        touched = copy(Ledger(results), record, tracking_uri(tracking, results))
+    except TrackingError as error:
+        fail(str(error), UNREACHABLE)
+    typer.echo(f"{touched} runs brought up to date")
+
+
+def ui(
+    results: ResultsOption = RESULTS,
+    tracking: TrackingOption = None,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option("--artifacts", help="Folder of the files that clients send; by default in the results."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Where it listens; by default for this machine alone.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    allowed_hosts: Annotated[
+        str, typer.Option("--allowed-hosts", metavar="NAME,...", help="Names by which others may call it.")
+    ] = "",
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
+    auth: Annotated[
+        Path | None, typer.Option("--auth", metavar="FILE.ini", help="Ask for a password, as this file says.")
+    ] = None,
+) -> None:
+    """Serve MLflow's own pages, on this machine for this machine alone, or for a team."""
+    from orchestrator.tracking.server import Server, ServerError, Unavailable
+
+    try:
+        server = Server(
+            uri=tracking_uri(tracking, results),
+            artifacts=artifacts or results / "mlartifacts",
+            host=host,
+            port=port,
+            names=[name.strip().lower() for name in allowed_hosts.split(",") if name.strip()],
+            workers=workers,
+            auth=auth,
+        )
+        server.probe()
+    except Unavailable as error:
+        fail(str(error), UNREACHABLE)
+    except ServerError as error:
+        raise StudyError(str(error)) from None
+    os.environ.update(server.environment)
+    typer.echo(f"MLflow on {server.address} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    os.execv(sys.executable, server.command)  # noqa: S606 - our own interpreter, arguments as a list
