@@ -674,7 +674,12 @@ def table(chaos: Chaos, found: Judgement) -> Iterator[str]:
 
 def facts(chaos: Chaos, found: Judgement) -> dict[str, Any]:
     """The same as JSON, with every kill."""
-    return {"kills": [asdict(kill) for kill in chaos.kills], "heads": chaos.heads, "unready": chaos.unready, **asdict(found)}
+    return {
+        "kills": [asdict(kill) for kill in chaos.kills],
+        "heads": chaos.heads,
+        "unready": chaos.unready,
+        **asdict(found),
+    }
 
 
 def _gone(pid: int) -> bool:
