@@ -171,7 +171,7 @@ def test_a_killed_head(at_once: bool, hosts: Hosts, tmp_path: Path, capsys: pyte
         print(f"\nhead killed: the driver ended after {seconds:.0f} s, exit code {code}: {said[-1:]}")  # noqa: T201
     assert code == 4
     assert [line for line in said if "rror" in line] == said[-1:]
-    assert said[-1].startswith("error: Ray at 127.0.0.1:")
+    assert said[-1].startswith("error: Ray at ")
     assert said[-1].endswith("what was committed is kept, and the same command goes on from there")
     assert found.faultless
     assert done <= _done(chaos.results)
