@@ -18,6 +18,7 @@ LOOK_SECONDS = 1.0
 """Between two roll calls of the nodes."""
 LOST_SECONDS = 30.0
 """After so long without an answer the cluster is given up. Ray would end the process after 60, without a word."""
+RESTARTED = "was started anew, and knows nothing of this run"
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -55,7 +56,9 @@ class Cluster:
     def look(self) -> list[Node]:
         """Ask who is alive, now."""
         import ray
+        from ray.experimental.internal_kv import _internal_kv_exists
 
+        _internal_kv_exists(b"ablate")  # raises if the head is another than before; the roll call ends the process then
         self._nodes = [node_of(each) for each in ray.nodes() if each["Alive"]]
         self._answers += 1
         return self._nodes
@@ -82,8 +85,12 @@ class Cluster:
 
     def _look_again(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            with suppress(Exception):  # no answer; `_listen` says when it has been too long
+            try:
                 self.look()
+            except Exception as error:  # noqa: BLE001 - no answer; `_listen` says when it has been too long
+                if _restarted(error):
+                    self._lost(f"{self.about} {RESTARTED}")
+                    return
 
     def _listen(self) -> None:
         """Counts its own looks rather than seconds: a process that was stopped for a while missed nothing."""
@@ -132,8 +139,17 @@ def _connected(about: str, lost: Lost, **how: Any) -> Iterator[Cluster]:
         cluster = Cluster(about, lost)
         with cluster.watched():
             yield cluster
+    except Exception as error:
+        if _restarted(error):
+            lost(f"{about} {RESTARTED}")
+        raise
     finally:
         ray.shutdown()
+
+
+def _restarted(error: Exception) -> bool:
+    """Whether another head answers at the address, which knows nothing of what was begun under the one before."""
+    return "WrongClusterID" in str(error)
 
 
 def bundle(resources: Resources) -> dict[str, float]:

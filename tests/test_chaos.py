@@ -1,6 +1,6 @@
 """kill -9, then the same command again: curves and final weights are the undisturbed twin's, byte for byte.
 
-The default suite has one kill of each kind; `make chaos` has many, at random moments, and prints what it did.
+One machine, and moments that nobody chose: what a cluster survives is in `orchestrator/test_recovery.py`.
 """
 
 import json
@@ -37,11 +37,11 @@ DIGITS = STUDY.format(
 CIFAR = """{name: cifar, iterations: 60, batch: 32, record_every: 4, evaluate_every: 28, warmup_from_depth: null,
          precision: bf16, held_out: 40000, dropout: 0.1, probe_at: [0.5], probe_batches: 2}"""
 STUDIES = {
-    "digits": DIGITS,
     "cifar10-jpeg": STUDY.format(data="cifar10-jpeg", depth=8, recipe=CIFAR),
     "cifar10": STUDY.format(data="cifar10", depth=8, recipe=CIFAR),
 }
 ARMS = ("digits-plain-14", "digits-resnet-14-A")
+KILLS = 6
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpeg.tar.xz"
 
@@ -176,12 +176,11 @@ def prepared(data: str, folder: Path) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("data", STUDIES)
 def test_many_kills(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """12 random kills of a plain and a residual trial on each data set; CHAOS_SEED chooses the moments."""
+    """A few random kills of a plain and a residual trial on each set of colour images, with dropout and in bf16."""
     if data == "cifar10-jpeg" and not ARCHIVE.exists():
         pytest.skip(f"{ARCHIVE} is not here")
     study, chance = STUDIES[data], random.Random(f"{SEED} {data}")
-    depth, last = (14, 118) if data == "digits" else (8, 58)
-    arms = (f"{data}-plain-{depth}", f"{data}-resnet-{depth}-A")
+    arms = (f"{data}-plain-8", f"{data}-resnet-8-A")
     (tmp_path / "data").mkdir()
     prepared(data, tmp_path / "data")
     kills, differing, rounds, twins = 0, 0, 0, {}
@@ -191,35 +190,14 @@ def test_many_kills(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     for arm in arms:
         assert one_trial(tmp_path / "twin", arm, study=study, seconds=1e9).wait() == 0
     twins = ended(Ledger(tmp_path / "twin" / "results"))
-    while kills < 12:
+    while kills < KILLS:
         place, arm = tmp_path / str(rounds), arms[rounds % 2]
-        kills += trial_killed(place, arm, sorted(chance.randrange(1, last) for _ in range(4)), study)
+        kills += trial_killed(place, arm, sorted(chance.randrange(1, 58) for _ in range(KILLS // 2)), study)
         differing += ended(Ledger(place / "results"))[f"{arm}.s0"] != twins[f"{arm}.s0"]
         rounds += 1
     with capsys.disabled():
         facts = {"data": data, "seed": SEED, "kills": kills, "rounds": rounds, "differing": differing}
         print(json.dumps(facts))  # noqa: T201 - the figures are what `make chaos` is for
-    assert differing == 0
-
-
-@pytest.mark.chaos
-@pytest.mark.timeout(1800)
-def test_killed_drivers(tmp_path: Path, twin: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
-    """4 random kills of `ablate run`: the same command goes on, and nothing differs."""
-    chance, drivers, differing = random.Random(SEED), 0, 0
-    for number in range(4):
-        place = tmp_path / f"driver-{number}"
-        place.mkdir()
-        ledger, process = Ledger(place / "results"), whole_study(place)
-        if until(ledger, ARMS[number % 2], chance.randrange(1, 100), process):
-            process.kill()
-            drivers += 1
-        process.wait()
-        _until_dead(ledger)
-        assert whole_study(place).wait() == 0
-        differing += ended(ledger) != ended(twin)
-    with capsys.disabled():
-        print(json.dumps({"seed": SEED, "driver kills": drivers, "differing": differing}))  # noqa: T201 - as above
     assert differing == 0
 
 

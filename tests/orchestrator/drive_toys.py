@@ -24,7 +24,7 @@ def main(given: dict[str, Any]) -> int:
     results = Path(given["results"])
     trials = [toy.trial(**each) for each in given["trials"]]
     setting = Setting(
-        results=str(results), entry=given.get("entry", "toy:run"), site={},
+        results=str(results), entry=given.get("entry", "toy:run"), site=given.get("site", {}),
         commit_seconds=given.get("commit_seconds", 0.0),
     )  # fmt: skip
     ray = (

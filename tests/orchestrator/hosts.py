@@ -42,6 +42,11 @@ class Hosts:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def workers(self) -> list[str]:
+        """Names of the hosts that hold trials."""
+        return [f"worker-{number}" for number in range(self._count)]
+
+    @property
     def environment(self) -> dict[str, str]:
         """What a driver must have beside its address."""
         return {
@@ -57,6 +62,7 @@ class Hosts:
             self.start_head()
             for worker in range(self._count):
                 self.start_worker(worker)
+            self.gather()
         except BaseException:
             self.stop()
             raise
@@ -75,10 +81,26 @@ class Hosts:
             assert time.monotonic() < until, f"the head did not start: {self.log('head')}"
             time.sleep(0.1)
 
-    def start_worker(self, number: int) -> None:
+    def start_worker(self, number: int, **environment: str) -> None:
+        """What runs there sees the environment, and the host's name as `ON_HOST`."""
         self._start(
-            f"worker-{number}", f"127.0.0.{number + 2}", f"--address={self.address}", f"--num-cpus={self._cpus}"
+            f"worker-{number}",
+            f"127.0.0.{number + 2}",
+            f"--address={self.address}",
+            f"--num-cpus={self._cpus}",
+            **environment,
         )
+
+    def gather(self) -> None:
+        """Wait until every worker has joined; one that did not manage to in Ray's 30 s, as on a busy machine, is
+        started again."""
+        until = time.monotonic() + 2 * STARTING_SECONDS
+        for name in self.workers:
+            while not (self.alive(name) and "Ray runtime started" in self.log(name)):
+                assert time.monotonic() < until, f"{name} did not start: {self.log(name)}"
+                if not self.alive(name):
+                    self.start_worker(int(name.rpartition("-")[2]))
+                time.sleep(0.1)
 
     def kill(self, name: str) -> None:
         """`head` or `worker-0`: all its processes at once, those of trials there included."""
@@ -102,16 +124,20 @@ class Hosts:
             self.kill(name)
         shutil.rmtree(self._place, ignore_errors=True)
 
-    def _start(self, name: str, ip: str, *options: str) -> None:
+    def _start(self, name: str, ip: str, *options: str, **environment: str) -> None:
         folder = self._place / name[0] / name[-1]
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         command = [str(RAY), "start", "--block", f"--node-ip-address={ip}", "--disable-usage-stats", *options]
         if "--head" in options:
             command.append(f"--temp-dir={folder}")
-        with (self._place / f"{name}.log").open("ab") as log:
+        with (self._place / f"{name}.log").open("wb") as log:
             self._started[name] = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                command,
+                env={**self.environment, "ON_HOST": name, **environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
 

@@ -28,6 +28,8 @@ def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
         if "says" in params:
             name, _, words = params["says"].partition(": ")
             raise type(name, (RuntimeError,), {"__module__": "builtins"})(words)
+        if params.get("dies_on", "") == os.environ.get("ON_HOST"):
+            os.kill(os.getpid(), signal.SIGKILL)
         if iteration == params.get("raise_at"):
             raise RuntimeError(f"iteration {iteration} cannot be done")
         if iteration == params.get("die_at") and checkpoint is None:
