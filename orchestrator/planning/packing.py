@@ -72,9 +72,10 @@ class Packed(Plan):
     nodes: Sequence[Node]
     simulation: Simulation
     bound_seconds: float
-    """No schedule of these trials on these nodes ends before."""
+    """No schedule of these trials on these nodes, and of so many at a time, ends before."""
     written: Simulation
-    """The same trials as a loop over the study would run them: in its order, each on a GPU or a core of its own."""
+    """The same trials as a loop over the study would run them: in its order, each on a GPU or a core of its own, or on
+    the part of a GPU that was asked for."""
     case: "Case"
     """To ask what would change it."""
 
@@ -158,7 +159,7 @@ class Case:
         ways = {key: [option.way for option in options] for key, options in self._options.items()}
         self._on_gpus = any(each.trial.resources.gpus for each in runs)
         self._places = capacity(nodes, self._on_gpus)
-        self.bound = lower_bound(ways, self._after, self._places)
+        self.bound = lower_bound(ways, self._after, self._places, most)
         self._tries = min(max(SIMULATED_TRIALS // max(1, len(runs)), CANDIDATES[0]), CANDIDATES[1])
 
     # What a trial may get ---------------------------------------------------------------------------------------------
@@ -258,13 +259,12 @@ class Case:
         return planned, simulate(planned, self._nodes, most=self._most)
 
     def written(self) -> Simulation:
-        """In the order given, with one GPU or one core each."""
+        """In the order given, each with as few replicas as it may have, on the largest share of a GPU that it may get:
+        one that the bound holds for too."""
         planned = []
         for each in self._runs:
-            one = replace(each.trial.resources, gpus=1) if each.trial.resources.gpus else each.trial.resources
-            seconds, origin = self._costs.iteration(each.trial, one)
-            left = each.trial.iterations - each.iteration
-            planned.append(_given(each, Option(resources=one, seconds=seconds * left, origin=origin)))
+            one = min(self._all(each), key=lambda option: (option.resources.replicas, -option.resources.gpus))
+            planned.append(_given(each, one))
         return simulate(planned, self._nodes, most=self._most)
 
     # What would change it ---------------------------------------------------------------------------------------------
@@ -276,8 +276,12 @@ class Case:
         node = max(self._nodes, key=lambda node: (node.gpus, node.cpus))
         size = Resources(cpus=node.cpus, gpus=node.gpus if self._on_gpus else 0).words
         more = replace(node, id=f"{node.id} again")
-        if self._most is None:
-            yield Lever(what=f"one more node of {size}", seconds=self._changed(nodes=[*self._nodes, more]))
+        yield Lever(what=f"one more node of {size}", seconds=self._changed(nodes=[*self._nodes, more]))
+        if self._most is not None:
+            yield Lever(
+                what=f"{2 * self._most} trials at a time in place of {self._most}",
+                seconds=self._changed(most=2 * self._most),
+            )
         arms = {each.trial.key: each.trial.arm for each in self._runs}
         work: dict[str, float] = {}
         for span in now.spans:
@@ -303,10 +307,11 @@ class Case:
         nodes: Sequence[Node] | None = None,
         runs: Sequence[PlannedTrial] | None = None,
         wider: frozenset[str] = frozenset(),
+        most: int | None = None,
     ) -> float:
         case = Case(
             runs=self._runs if runs is None else runs, costs=self._costs, nodes=nodes or self._nodes,
-            per_gpu=self._per_gpu, most=self._most, wider=wider,
+            per_gpu=self._per_gpu, most=most or self._most, wider=wider,
         )  # fmt: skip
         return case.pack()[1].makespan
 

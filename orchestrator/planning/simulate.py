@@ -85,19 +85,25 @@ class Way:
         return self.occupied * self.seconds
 
 
-def lower_bound(ways: Mapping[str, Sequence[Way]], after: Mapping[str, str | None], places: float) -> float:
+def lower_bound(
+    ways: Mapping[str, Sequence[Way]], after: Mapping[str, str | None], places: float, most: int | None = None
+) -> float:
     """Seconds below which no schedule of these trials ends, whatever it chooses for each.
 
     To end by a deadline each trial must take a way that, with the fastest of all before and behind it, is no longer
     than that; and the GPU-seconds of the cheapest of those must not be more than the cluster has until then. No
     deadline is shorter than the bound's for which both hold. It is at least the GPU-seconds over the GPUs, and at least
-    the longest chain of trials that begin from each other at its fastest.
+    the longest chain of trials that begin from each other at its fastest. Of `most` trials at a time none is faster
+    than its fastest way, so that it is at least the seconds of those over `most` too.
     """
     if not ways or not places:
         return 0.0
-    beside = _beside({key: min(way.seconds for way in each) for key, each in ways.items()}, after)
+    fastest = {key: min(way.seconds for way in each) for key, each in ways.items()}
+    beside = _beside(fastest, after)
     jobs = [sorted((way.seconds + beside[key], way.area) for way in each) for key, each in ways.items()]
     low = max(job[0][0] for job in jobs)
+    if most is not None:
+        low = max(low, sum(fastest.values()) / most)
     high = max(low, sum(min(area for _, area in job) for job in jobs) / places, max(job[-1][0] for job in jobs))
     if _least_area(jobs, low) <= low * places:
         return low

@@ -186,6 +186,24 @@ def test_one_more_node_is_a_lever_where_all_is_full() -> None:
     assert plan.levers[0].seconds == pytest.approx(4 * 3600)
 
 
+@pytest.mark.parametrize("per_gpu", [1, 2, 3])
+def test_the_written_order_answers_the_question_of_the_bound(per_gpu: int) -> None:
+    """What `--per-gpu` asks for, it gets too; a trial that has begun keeps its replicas in it."""
+    plan = prepare([heavy(n, 1.0 + n, (1, 2, 4)) for n in range(12)], NOWHERE, nodes(1, 4), per_gpu=per_gpu)
+    assert {span.resources.gpus for span in plan.written.spans} == {1 / per_gpu}
+    assert plan.written.makespan >= plan.bound_seconds * (1 - 1e-6)
+
+
+def test_the_bound_knows_how_many_run_at_a_time() -> None:
+    """Equal trials one after another: nothing ends sooner, and only more at a time would help."""
+    plan = prepare([heavy(n, 1.0) for n in range(8)], NOWHERE, nodes(2, 4), most=1)
+    assert plan.bound_seconds == pytest.approx(8 * 3600)
+    assert ratio(plan) == pytest.approx(1.0)
+    found = {each.what: each.seconds / 3600 for each in plan.levers}
+    assert found["2 trials at a time in place of 1"] == pytest.approx(4.0)
+    assert not any(what.startswith("one more node") for what in found)
+
+
 def test_trials_are_fitted_together() -> None:
     """7 + 3, 6 + 4 and 5 + 5 by 10; the longest first on what is free first would take 11."""
     plan = [replace(each, expected_seconds=float(seconds)) for each, seconds in zip(

@@ -111,9 +111,10 @@ def plan_lines(plan: Packed) -> list[tuple[str, str]]:
         return lines
     unit = "GPU" if any(each.resources.gpus for each in found.spans) else "core"
     places = sum(node.gpus if unit == "GPU" else node.cpus for node in plan.nodes)
-    origins = [each.origin for each in runs]
-    told = ", ".join(f"{origins.count(each)} {word}" for each, word in ORIGINS.items() if each in origins)
+    origins = [one.origin for one in runs]
+    told = ", ".join(f"{origins.count(origin)} {word}" for origin, word in ORIGINS.items() if origin in origins)
     bound, written = plan.bound_seconds, plan.written.makespan
+    each = ", ".join(dict.fromkeys(span.resources.words for span in plan.written.spans))
     lines += [
         ("expected times", told + (f", on {plan.hardware}" if plan.hardware else "")),
         (
@@ -125,7 +126,7 @@ def plan_lines(plan: Packed) -> list[tuple[str, str]]:
             "time",
             f"{duration(found.makespan)}, {found.makespan / bound:.2f} times the lower bound of {duration(bound)}",
         ),
-        ("in written order", f"{duration(written)}, one {unit} each, {written / bound:.2f} times that bound"),
+        ("in written order", f"{duration(written)}, {each} each, {written / bound:.2f} times that bound"),
     ]
     if plan.levers:
         lever = plan.levers[0]
