@@ -55,12 +55,18 @@ def hardware_model(device: str) -> str:
 
 
 def this_machine(device: str, per_gpu: int | None, slots: int | None) -> "list[Node]":
-    """What a run may use here: `slots` cores where trials need no GPU, by default all."""
+    """What a run may use here: more `slots` than cores would only make trials on the CPU wait for each other."""
     from orchestrator.placement import Node
     from orchestrator.provenance import gpus
 
     cores, found = _cores(), gpus() if device == "cuda" else []
-    cpus = max(cores, len(found) * (per_gpu or 1)) if found else slots or cores
+    if slots is not None and slots > cores and not found:
+        has = f"{cores} core{'s' * (cores != 1)}"
+        raise StudyError(
+            f"--slots {slots}: trials on the CPU have a core each, and this machine has {has}; give at most"
+            f" {cores}, or leave it out"
+        )
+    cpus = max(cores, len(found) * (per_gpu or 1)) if found else cores
     return [Node(id="local", host="this machine", cpus=float(cpus), gpus=len(found))]
 
 

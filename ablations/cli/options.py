@@ -21,7 +21,9 @@ SetOption = Annotated[
 ]
 SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds of every arm.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
-SlotsOption = Annotated[int | None, typer.Option("--slots", min=1, help="Trials at a time; by default one per core.")]
+SlotsOption = Annotated[
+    int | None, typer.Option("--slots", min=1, help="Trials at a time, at most; without a GPU no more than cores.")
+]
 PerGpuOption = Annotated[
     str,
     typer.Option(

@@ -49,6 +49,9 @@ LEAST_GPU_MEMORY_GIB = 16.0
 TAIL_BYTES = 8192
 """Of the clock's records: what the last few dozen iterations between records cost stands for all."""
 
+LEAST_ITERATIONS, LEAST_SHARE, LEAST_SECONDS = 20, 0.05, 30.0
+"""Before the pace of a trial that is not done is one: so many iterations and so much of the trial, or so long."""
+
 
 class Origin(StrEnum):
     """Where an expected time comes from."""
@@ -160,8 +163,12 @@ def measured(folder: TrialFolder, head: Commit, about: Mapping[str, Any]) -> Mea
     hardware, on_gpu, where = places[-1]
     clock = [each for each in _clock_tail(folder, head) if each["iteration"] > attempts[-1].get("from_iteration", 0)]
     alike = all(each == places[-1] for each in places)
-    seconds = head.seconds / head.iteration if alike else _slope(clock)
-    if not seconds:
+    done = head.result is not None
+    began = 0 if alike else attempts[-1].get("from_iteration", 0)
+    seconds = None if alike and done else _pace(clock)
+    if seconds is None and alike:
+        seconds = head.seconds / head.iteration
+    if not seconds or not (done or _enough(head.iteration - began, about["iterations"], seconds)):
         return None
     arm, kin = _identities(about)
     return Measured(
@@ -220,12 +227,17 @@ def _clock_tail(folder: TrialFolder, head: Commit) -> list[dict[str, float]]:
         return []
 
 
-def _slope(clock: Sequence[Mapping[str, float]]) -> float | None:
-    """Seconds of an iteration over these records."""
-    if len(clock) < 2:
-        return None
-    iterations = clock[-1]["iteration"] - clock[0]["iteration"]
+def _pace(clock: Sequence[Mapping[str, float]]) -> float | None:
+    """Seconds of an iteration between these records: what came before the first of them is start-up too."""
+    iterations = clock[-1]["iteration"] - clock[0]["iteration"] if clock else 0
     return (clock[-1]["seconds"] - clock[0]["seconds"]) / iterations if iterations > 0 else None
+
+
+def _enough(iterations: int, whole: int, pace: float) -> bool:
+    """Whether so few iterations of a trial tell what the others take: a run that was interrupted at its beginning has
+    measured how it warms up."""
+    many = iterations >= LEAST_ITERATIONS and iterations >= LEAST_SHARE * whole
+    return many or iterations * pace >= LEAST_SECONDS
 
 
 # What is expected -----------------------------------------------------------------------------------------------------

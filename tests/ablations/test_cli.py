@@ -509,10 +509,29 @@ def test_a_plan_is_drawn(ablate: Ablate, tmp_path: Path) -> None:
 
 
 def test_a_plan_on_this_machine_is_in_cores(ablate: Ablate) -> None:
-    """Trials without a GPU have a core each, `--slots` of them; what was measured here is said."""
-    said = ablate("plan", "tiny.yaml", "--seeds", "3", "--slots", "3").stdout
-    assert "core-hours on 3 cores of 1 node" in said
+    """Trials without a GPU have a core each; what was measured here is said."""
+    cores = len(os.sched_getaffinity(0))
+    said = ablate("plan", "tiny.yaml", "--seeds", "3", "--slots", "1").stdout
+    assert f"core-hours on {cores} core{'s' * (cores > 1)} of 1 node" in said
+    assert "in written order: " in said
     assert "expected times: 4 measured here, on " in said
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_more_slots_than_cores_speed_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], results: Path, verb: str
+) -> None:
+    """Refused where trials run on the CPU; with GPUs, or a cluster that is assumed, it is a cap."""
+    cores = len(os.sched_getaffinity(0))
+    assert with_gpus(monkeypatch, [], verb, "digits-depth", "--slots", "100000") == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: --slots 100000: trials on the CPU have a core each, and this machine has ")
+    assert said.err.endswith(f"; give at most {cores}, or leave it out\n")
+    assert not said.out
+    assert not results.exists() or not list(results.iterdir())
+    if verb == "plan":
+        assert with_gpus(monkeypatch, ["one"], "plan", "digits-depth", "--slots", "100000") == 0
+        assert with_gpus(monkeypatch, [], "plan", "digits-depth", "--gpus", "1", "--slots", "100000") == 0
 
 
 def test_a_gpu_cannot_be_shared_where_there_is_none(

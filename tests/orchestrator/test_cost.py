@@ -1,7 +1,7 @@
 """What a trial is expected to take: what was measured on the same hardware first, then what follows from it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +57,20 @@ def attempted(
     commit = json.loads(path.read_text())
     commit["commits"][0]["seconds"] = seconds * commit["commits"][0]["iteration"]
     path.write_text(json.dumps(commit))
+    if until is not None:
+        timed(ledger, trial, lambda iteration: seconds * iteration)
+
+
+def timed(ledger: Ledger, trial: Trial, seconds: Callable[[int], float]) -> None:
+    """As if the clock had shown this at each of the trial's iterations."""
+    clock = ledger.folder(trial.key).path / "clock.jsonl"
+    lines = [json.loads(line) for line in clock.read_text().splitlines()]
+    told = [line | {"seconds": seconds(line["iteration"])} for line in lines]
+    clock.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in told))
+    commit = json.loads((clock.parent / "commit.json").read_text())
+    commit["commits"][0]["streams"]["clock.jsonl"][0] = clock.stat().st_size
+    commit["commits"][0]["seconds"] = seconds(commit["commits"][0]["iteration"])
+    (clock.parent / "commit.json").write_text(json.dumps(commit))
 
 
 def arm(number: int, seed: int, iterations: int = 10) -> Trial:
@@ -83,9 +97,9 @@ def test_its_own_beginning_is_better_still(tmp_path: Path) -> None:
     """A partial trial is expected to go on as it began."""
     ledger = Ledger(tmp_path)
     attempted(ledger, arm(1, 0), 2.0)
-    attempted(ledger, arm(1, 1), 5.0, until=4)
+    attempted(ledger, arm(1, 1), 10.0, until=4)
     (found,) = plan([arm(1, 0), arm(1, 1)], ledger, H100).open
-    assert (found.expected_seconds, found.origin) == (5.0 * 6, Origin.MEASURED)
+    assert (found.expected_seconds, found.origin) == (10.0 * 6, Origin.MEASURED)
 
 
 def test_another_place_is_scaled_by_the_rule_of_thumb(tmp_path: Path) -> None:
@@ -164,19 +178,33 @@ def test_memory_of_a_gpu_by_its_name() -> None:
 def test_a_resumed_trial_counts_where_it_ran_last(tmp_path: Path) -> None:
     """Its first part on another machine is left out: the clock's records since tell the pace."""
     ledger, trial = Ledger(tmp_path), arm(1, 0)
-    attempted(ledger, trial, 8.0, gpu=A100, until=4)
+    attempted(ledger, trial, 16.0, gpu=A100, until=4)
     attempted(ledger, trial, 8.0, until=9)
-    clock = ledger.folder(trial.key).path / "clock.jsonl"
-    lines = [json.loads(line) for line in clock.read_text().splitlines()]
-    for line in lines:
-        line["seconds"] = 8.0 * min(line["iteration"], 4) + 2.0 * max(0, line["iteration"] - 4)
-    clock.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
-    length = clock.stat().st_size
-    commit = json.loads((clock.parent / "commit.json").read_text())
-    commit["commits"][0]["streams"]["clock.jsonl"][0] = length
-    (clock.parent / "commit.json").write_text(json.dumps(commit))
+    timed(ledger, trial, lambda iteration: 16.0 * min(iteration, 4) + 8.0 * max(0, iteration - 4))
     (found,) = measured_beside(ledger, ())
-    assert (found.hardware, found.seconds) == (H100, 2.0)
+    assert (found.hardware, found.seconds) == (H100, 8.0)
+
+
+@pytest.mark.parametrize(("iterations", "until", "seconds"), [(1000, 2, 3.0), (1000, 40, 0.1), (100, 19, 0.1)])
+def test_the_first_iterations_of_a_trial_measure_nothing(
+    tmp_path: Path, iterations: int, until: int, seconds: float
+) -> None:
+    """A run that was interrupted at its beginning prices nothing: neither itself, nor its arm, nor others."""
+    ledger = Ledger(tmp_path)
+    attempted(ledger, arm(1, 0, iterations), seconds, until=until)
+    assert list(measured_beside(ledger, ())) == []
+    found = plan([arm(1, 0, iterations), arm(1, 1, iterations), arm(2, 0)], ledger, H100).open
+    assert {each.origin for each in found} == {Origin.GUESSED}
+
+
+@pytest.mark.parametrize(("iterations", "until", "pace"), [(100, 20, 0.1), (1000, 50, 0.1), (1000, 2, 30.0)])
+def test_start_up_is_no_part_of_the_pace(tmp_path: Path, iterations: int, until: int, pace: float) -> None:
+    """Enough of a trial, or so long, is a measurement; the first record's 100 s are not."""
+    ledger = Ledger(tmp_path)
+    attempted(ledger, arm(1, 0, iterations), pace, until=until)
+    timed(ledger, arm(1, 0), lambda iteration: 100.0 + pace * (iteration - 1))
+    (found,) = measured_beside(ledger, ())
+    assert found.seconds == pytest.approx(pace)
 
 
 def test_a_long_clock_is_read_from_its_end(tmp_path: Path) -> None:
