@@ -22,7 +22,7 @@ from orchestrator.driver import Driver, DriverRecord
 from orchestrator.ledger import Ledger
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.planning.simulate import simulate
-from orchestrator.queue import Queue, Standing
+from orchestrator.queue import Queue, Standing, occupied
 from orchestrator.steering import Cancellation, forget, take
 from orchestrator.studies import RecordedStudy, sole_run, write_study
 from orchestrator.tracking.addresses import default_uri, without_password
@@ -81,6 +81,14 @@ def run(
         with _forwarding(results, study.name, tracking, console):
             if not submitted:
                 return Standing(total=0)
+            if limits.budget_hours is not None and (least := _cheapest_hours(submitted)) > limits.budget_hours:
+                console.print(
+                    f"nothing begins: the budget is {limits.budget_hours:g} hours, and the cheapest open trial is"
+                    f" expected to take {least:.2g}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+                return Standing(total=len(submitted), unaffordable=[each.trial.key for each in submitted])
             with cluster() as joined:
                 return _run(study.name, submitted, setting, joined, limits, console)
 
@@ -213,7 +221,15 @@ def select(planned: Sequence[PlannedTrial], only: Sequence[str]) -> list[Planned
 
 def _say(now: Plan, submitted: Sequence[PlannedTrial], console: Console) -> None:
     states = ", ".join(f"{len(group)} {name}" for name, group in now.by_state().items())
-    console.print(f"{len(now.trials)} trials: {states}; {len(submitted)} submitted", highlight=False)
+    runs = f"{len(submitted)} to run" if submitted else "0 submitted"
+    console.print(f"{len(now.trials)} trials: {states}; {runs}", highlight=False)
+
+
+def _cheapest_hours(submitted: Sequence[PlannedTrial]) -> float:
+    """Expected GPU-hours, or core-hours, of the cheapest of those that wait for no other of them."""
+    keys = {each.trial.key for each in submitted}
+    first = [each for each in submitted if each.trial.after not in keys]
+    return min(each.expected_seconds * occupied(each.trial.resources) for each in first) / 3600
 
 
 def _expected(cluster: Cluster, submitted: Sequence[PlannedTrial], slots: int | None) -> str:

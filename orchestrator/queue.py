@@ -450,12 +450,13 @@ class Queue:
         running = self.standing.running.values()
         promised = sum(each.occupied * (max(now, each.expected_end) - each.started) for each in running)
         left = self._budget - self.standing.spent_seconds - promised
-        return lambda key: self._left[key] * _occupied(self.trials[key].resources) <= left
+        return lambda key: self._left[key] * occupied(self.trials[key].resources) <= left
 
 
 def _seconds_per_iteration(each: PlannedTrial) -> float:
     return each.expected_seconds / max(1, each.trial.iterations - each.iteration)
 
 
-def _occupied(resources: Resources) -> float:
+def occupied(resources: Resources) -> float:
+    """GPUs, or cores where there is none: what a budget pays for."""
     return resources.gpus or resources.cpus

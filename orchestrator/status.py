@@ -17,6 +17,8 @@ from orchestrator.ledger import Ledger, LedgerError
 from orchestrator.runs import Outcome, Run, read_runs
 from orchestrator.studies import RecordedArm, RecordedStudy
 
+LATE_SECONDS = 30.0
+"""Of a trial that has committed, before it is overdue: its last test and commit take longer than iterations do."""
 ENDED = ("finished", "diverged")
 STANDINGS = (
     "failed", "running", "starting", "waiting", "partial", "missing", "cancelled", "over budget", *ENDED
@@ -44,6 +46,8 @@ class TrialStatus:
     on_gpu: bool = False
     ends_in: float | None = None
     """Expected seconds until it is done; None where that is unknown, or nothing is at work on it."""
+    overdue: bool = False
+    """Whether it should have been done by now, so that its end is unknown."""
 
     @property
     def cost_seconds(self) -> float:
@@ -168,14 +172,17 @@ def _resources(ledger: Ledger, key: str) -> tuple[float, bool]:
 def _with_ends(trials: Sequence[TrialStatus], ledger: Ledger, seen: Presence) -> list[TrialStatus]:
     """The same, each with its expected end, if the run goes on with as many trials at a time as now."""
     left = _left(trials, seen.record)
-    ends = {
-        each.run.key: max(0.0, left[each.run.key] - _since_commit(each, ledger, seen.now))
+    to_go = {
+        each.run.key: left[each.run.key] - _since_commit(each, ledger, seen.now)
         for each in trials
         if each.standing in ("running", "starting") and each.run.key in left
     }
+    begun = {each.run.key for each in trials if each.run.iteration}
+    overdue = {key for key, seconds in to_go.items() if seconds < (-LATE_SECONDS if key in begun else 0.0)}
+    ends = {key: max(0.0, seconds) for key, seconds in to_go.items() if key not in overdue}
     if seen.record is not None and seen.at_work:
         ends |= _ends_of_waiting(trials, seen.record, left, ends)
-    return [replace(each, ends_in=ends.get(each.run.key)) for each in trials]
+    return [replace(each, ends_in=ends.get(each.run.key), overdue=each.run.key in overdue) for each in trials]
 
 
 def _ends_of_waiting(

@@ -297,7 +297,7 @@ def follow_a_run(client: Client, where: tuple[str, ...], results: Path) -> None:
         assert following.stdout is not None
         for line in following.stdout:
             say(f"    {line.rstrip()}")
-            if "16 submitted" in line and refused is None:
+            if "16 to run" in line and refused is None:
                 refused = client.ablate("submit", "digits-depth", *where, *SMALL)
                 words = ("logs", "digits-plain-20.s0", "-f", "--results", str(results))
                 trial = begun.enter_context(client.begin(*words))

@@ -103,7 +103,7 @@ def test_a_study_runs_as_a_job(site: Site) -> None:
     only = ["--only", "digits-plain-20"]
     job = site.ablate("submit", "digits-depth", "--address", site.dashboard, *where, *SMALL, *only, "--follow")
     assert job.returncode == 0, job.stdout + job.stderr
-    assert "1 submitted, 1 done, 0 failed" in job.stdout
+    assert "1 begun, 1 done, 0 failed" in job.stdout
     (attempt,) = [json.loads(path.read_text()) for path in results.glob("trials/*/attempts/*.json")]
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert attempt["commit"] == (commit.stdout.strip() or None)
@@ -114,7 +114,7 @@ def test_a_study_runs_as_a_job(site: Site) -> None:
     only = ["--only", "digits-resnet-20-A"]
     run = site.ablate("run", "digits-depth", "--address", site.gcs, *where, *SMALL, *only)
     assert run.returncode == 0, run.stderr
-    assert "1 submitted, 1 done, 0 failed" in run.stderr
+    assert "1 begun, 1 done, 0 failed" in run.stderr
     again = site.ablate("run", "digits-depth", "--address", site.gcs, *where, *SMALL, *only)
     assert again.returncode == 0, again.stderr
     assert "0 submitted" in again.stderr

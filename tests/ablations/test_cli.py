@@ -44,7 +44,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(STUDY)
     done = call(folder, "run", "tiny.yaml", program=_through_a_blank(folder))
     assert done.returncode == 0, done.stderr
-    assert "8 submitted, 8 done, 0 failed" in done.stderr
+    assert "8 trials: 8 new; 8 to run" in done.stderr
+    assert "8 begun, 8 done, 0 failed" in done.stderr
     return folder
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import toy
 from rich.console import Console
 
 from ablations.cli import main
-from ablations.cli.printing.progress import print_cancelled, print_ending, print_status
+from ablations.cli.printing.progress import print_cancelled, print_ending, print_status, status_facts
 from orchestrator import driver as driving
 from orchestrator import steering
 from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger
 from orchestrator.queue import Running, Standing
+from orchestrator.runs import read_runs
 from orchestrator.status import study_status
 from orchestrator.steering import Answer, take
 from orchestrator.studies import sole_run, write_study
@@ -272,7 +274,7 @@ def test_a_run_ends_with_what_became_of_it() -> None:
         "set aside node-7: 2 trials in a row died there",
         "the budget was too small for toy-3.s0, toy-4.s0, toy-5.s0, toy-6.s0, toy-7.s0 and 1 more; with a larger one"
         " the same command takes them up",
-        "4 submitted, 1 done, 1 failed, 1 cancelled, 6 left out by the budget",
+        "4 begun, 1 done, 1 failed, 1 cancelled, 6 left out by the budget",
     ]
     assert lines(lambda to: print_ending(Standing(total=0), names, to)) == ["0 submitted, 0 done, 0 failed"]
 
@@ -336,6 +338,26 @@ def test_status_says_what_became_of_the_driver(tmp_path: Path, monkeypatch: pyte
     work.tell(Standing(total=1), ended=True)
     work.end()
     assert driver() == "no run is at work; the last ended 0:00 ago"
+
+
+def test_what_should_have_been_done_is_overdue(tmp_path: Path) -> None:
+    """Nobody knows its end, nor that of the run; of what has just begun it is known."""
+    trials = [toy.trial(n) for n in range(2)]
+    work = Work(tmp_path, *trials)
+    late, punctual = running(*trials).values()
+    since = time.monotonic() - 90.0
+    work.tell(Standing(total=2, running={"a": replace(late, started=since), "b": punctual}))
+    try:
+        found = study_status(toy.study(*trials), tmp_path)
+    finally:
+        work.end()
+    printed = lines(lambda to: print_status(found, to))
+    cells = {line.split()[0]: line.split() for line in printed if line.startswith("  toy-")}
+    assert (cells["toy-0"][5], cells["toy-1"][5]) == ("overdue", "1:00")
+    assert printed[-1] == "0% done; ETA - with 2 at a time as now, at the pace so far, toy-0.s0 overdue"
+    assert [each["overdue"] for each in status_facts(found, read_runs(found.study, Ledger(tmp_path)))["trials"]] == [
+        True, False
+    ]  # fmt: skip
 
 
 def test_many_that_run_are_not_all_listed(tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
-"""What a run says of MLflow at its end: nothing, or one line."""
+"""What a run says before its cluster is there, and of MLflow at its end: nothing, or one line."""
 
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import toy
 from rich.console import Console
 
 from orchestrator import drive
+from orchestrator.ledger import Ledger
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.worker import Setting
 
 
 def said(results: Path, tracking: str) -> str:
@@ -56,3 +61,29 @@ def test_no_other_user_reads_the_address(tmp_path: Path, monkeypatch: pytest.Mon
     ((command, environment),) = started
     assert "secret" not in " ".join(command)
     assert environment["MLFLOW_TRACKING_URI"] == "postgresql://me:secret@host/db"
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.0009])
+def test_a_budget_for_nothing_begins_nothing(tmp_path: Path, budget: float) -> None:
+    """No cluster is made: the cheaper of two trials is too dear, and what waits for a trial does not count."""
+    trials = [toy.trial(number) for number in range(3)]
+    seconds = {trials[0].key: 5.0, trials[1].key: 4.0, trials[2].key: 1.0}
+    planned = [
+        replace(each, expected_seconds=seconds[each.trial.key])
+        for each in plan([*trials[:2], replace(trials[2], after=trials[0].key)], Ledger(tmp_path)).trials
+    ]
+    console = Console(file=io.StringIO(), width=80)
+
+    def no_cluster() -> Any:
+        raise AssertionError
+
+    standing = drive.run(
+        toy.study(*trials), lambda: Plan(trials=planned), Setting(results=str(tmp_path), entry="toy:run", site={}),
+        no_cluster, drive.Limits(budget_hours=budget), tracking=None, console=console,
+    )  # fmt: skip
+    assert (standing.submitted, sorted(standing.unaffordable)) == (0, sorted(seconds))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "3 trials: 3 new; 3 to run",
+        f"nothing begins: the budget is {budget:g} hours, and the cheapest open trial is expected to take 0.0011",
+    ]

@@ -94,6 +94,19 @@ def test_the_end_is_reckoned_from_the_pace_and_the_places(tmp_path: Path) -> Non
     assert found.at_once == 2
 
 
+def test_a_late_trial_has_no_end(tmp_path: Path) -> None:
+    """A minute after its own pace would have ended it; half of that is its last test and commit."""
+    trials = [toy.trial(n, iterations=100) for n in range(2)]
+    committed(tmp_path, trials[0], 90, 90.0, ago=70.0)
+    committed(tmp_path, trials[1], 90, 90.0, ago=20.0)
+    now = time.monotonic()
+    standing = Standing(total=2, running={str(n): running(trials[n], now - 200) for n in range(2)})
+    with at_work(tmp_path, toy.study(*trials), standing, {each.key: 9.0 for each in trials}):
+        found = study_status(toy.study(*trials), tmp_path)
+    assert [(each.ends_in, each.overdue) for each in found.trials] == [(None, True), (0.0, False)]
+    assert ends_in(found.trials) is None
+
+
 def test_an_end_that_cannot_be_known_is_not_told(tmp_path: Path) -> None:
     """Nothing runs yet, so how many will run at a time is unknown; and nothing was to run."""
     trials = [toy.trial(0), toy.trial(1)]

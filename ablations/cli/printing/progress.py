@@ -35,7 +35,7 @@ def print_status(status: StudyStatus, console: Console) -> None:
             str(len(members)),
             coloured("blocked") if arm.blocked else _standings(members),
             f"{share(members):.0%}",
-            spoken(ends_in(members)),
+            "overdue" if any(each.overdue for each in members) else spoken(ends_in(members)),
             "\n".join(_cost(members)) or "-",
         )
     console.print(table)
@@ -105,7 +105,11 @@ def _whole(status: StudyStatus) -> Iterator[str]:
     """How far the whole is, when it will end and on what assumption, and what it has cost."""
     record, done = status.presence.record, f"{share(status.trials):.0%} done"
     if status.presence.at_work:
-        done += f"; ETA {spoken(ends_in(status.trials))} with {status.at_once} at a time as now, at the pace so far"
+        late = [each.run.name for each in status.trials if each.overdue]
+        why = f", {some(late)} overdue" if late else ""
+        done += (
+            f"; ETA {spoken(ends_in(status.trials))} with {status.at_once} at a time as now, at the pace so far{why}"
+        )
     yield done
     if not (committed := _cost(status.trials)):
         return
@@ -172,6 +176,7 @@ def _steered(each: TrialStatus) -> dict[str, Any]:
         "killed": each.killed,
         "resumed": each.resumed,
         "eta_seconds": _rounded(each.ends_in),
+        "overdue": each.overdue,
     }
 
 
@@ -180,7 +185,10 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def print_ending(standing: Standing, names: Mapping[str, str], console: Console) -> None:
-    """What became of a run: what failed, in a line each, then the whole in one. `names` are those of the keys."""
+    """What became of a run: what failed, in a line each, then the whole in one. `names` are those of the keys.
+
+    A trial that was begun again counts each time; of a run that had nothing to do, nothing was submitted.
+    """
     for key, reason in standing.failed.items():
         console.print(f"[red]failed[/] {names[key]}: {escape(reason)}", highlight=False, soft_wrap=True)
     for why in standing.set_aside.values():
@@ -192,7 +200,8 @@ def print_ending(standing: Standing, names: Mapping[str, str], console: Console)
             highlight=False,
             soft_wrap=True,
         )
-    told = [f"{standing.submitted} submitted", f"{len(standing.done)} done", f"{len(standing.failed)} failed"]
+    begun = f"{standing.submitted} begun" if standing.total else "0 submitted"
+    told = [begun, f"{len(standing.done)} done", f"{len(standing.failed)} failed"]
     told += [f"{len(standing.cancelled)} cancelled"] if standing.cancelled else []
     told += [f"{len(standing.unaffordable)} left out by the budget"] if standing.unaffordable else []
     console.print(", ".join(told), highlight=False, soft_wrap=True)
