@@ -601,6 +601,11 @@ def tell_json(path: Path, data: Mapping[str, Any]) -> None:
     _replace(path, _json(data), synced=False)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one atomic step, which a power cut may undo."""
+    _replace(path, text.encode(), synced=False)
+
+
 def _json(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data, indent=1, allow_nan=False).encode()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+NO_WIDTH = 80
+"""Of a terminal that says that it has none."""
 
 
 def print_json(facts: Any) -> None:
@@ -33,9 +37,10 @@ def _console(*, stderr: bool) -> "Console":
             self.quiet = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
-    return Unheard(stderr=stderr)
+    told = os.environ.get("COLUMNS", "")
+    return Unheard(stderr=stderr, width=NO_WIDTH if told.isdecimal() and int(told) == 0 else None)
 
 
 def program() -> str:
     """This program as it was called, so that what is printed can be typed."""
-    return sys.argv[0] if Path(sys.argv[0]).stem == "ablate" else "ablate"
+    return shlex.quote(sys.argv[0]) if Path(sys.argv[0]).stem == "ablate" else "ablate"

@@ -1,5 +1,6 @@
 """MLflow's address, as it was asked for or by default, and where a user sees the runs."""
 
+import shlex
 from pathlib import Path
 
 from ablations.cli.options import RESULTS
@@ -18,5 +19,6 @@ def where_seen(tracking: str | None, results: Path) -> str:
 
     if tracking and tracking.startswith(("http://", "https://")):
         return without_password(tracking)
-    where = f" --results {results}" if results != RESULTS else ""
-    return f"{program()} ui{where}" + (f" --tracking {without_password(tracking)}" if tracking else "")
+    options = ["--results", str(results)] if results != RESULTS else []
+    options += ["--tracking", without_password(tracking)] if tracking else []
+    return " ".join([program(), shlex.join(["ui", *options])])

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -295,6 +296,9 @@ WRONG = {
     ("plan", "digits-depth", "--gpus", "0"): "--gpus: is the number of GPUs of one node",
     ("plan", "digits-depth", "--gpus", "4097"): "4,096 in all at most, not '4097'",
     ("plan", "digits-depth", "--per-gpu", "65"): "--per-gpu: is auto or a whole number from 1 to 64, not '65'",
+    ("plan", "digits-depth", "--html", ""): "--html: is the file to write, as plan.html, not the folder '.'",
+    ("plan", "digits-depth", "--html", "/"): "--html: is the file to write, as plan.html, not the folder '/'",
+    ("plan", "digits-depth", "--html", "/dev/null/plan.html"): "; give a file in a folder that you may write",
     ("run", "digits-depth", "--per-gpu", "some"): "--per-gpu: is auto or a whole number from 1 to 64, not 'some'",
     ("run", "digits-depth", "--device", "tpu"): "auto, cpu or cuda, not 'tpu'",
     ("show", "nothing"): "no trial 'nothing'",
@@ -507,6 +511,29 @@ def test_a_plan_is_drawn(ablate: Ablate, tmp_path: Path) -> None:
     assert "biggest lever: " in said
     assert f"chart: {file}" in said
     assert "imagenet-resnet-152-B.s0" in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("columns", ["40", "10", "0"])
+def test_a_narrow_terminal_hides_nothing(ablate: Ablate, place: Path, columns: str) -> None:
+    """Where columns have no room, a row is lines; a terminal without a width is taken for one of 80 columns."""
+    for verb, words in (("plan", ("state", "2 done", "mult-adds")), ("status", ("outcome", "2 finished", "cost"))):
+        said = call(place, verb, "tiny.yaml", env={"COLUMNS": columns}).stdout
+        for word in ("digits-plain-14", "digits-resnet-8-A", *words):
+            assert word in said
+        assert ("  trials: 2" in said) is (columns != "0")
+
+
+def test_printed_commands_can_be_typed(place: Path, tmp_path: Path) -> None:
+    """Though a path has blanks."""
+    (tmp_path / "b l a").symlink_to(place / "results")
+    (tmp_path / "my study.yaml").write_text(STUDY)
+    done = call(tmp_path, "run", "my study.yaml", "--results", "b l a", "--no-track")
+    assert done.returncode == 0, done.stderr
+    assert f"report 'my study.yaml' --results {shlex.quote(str((tmp_path / 'b l a').resolve()))}\n" in done.stderr
+    said = call(tmp_path, "report", "my study.yaml", "--results", "b l a", "--to", "page.html").stdout
+    assert said.endswith(f"MLflow: {shlex.quote(str(ABLATE))} ui --results 'b l a'\n")
+    export = call(tmp_path, "export", "my study.yaml", "--to", "my study.json").stdout
+    assert "python -m ablations.trial 'my study.json' --arm " in export
 
 
 def test_a_plan_on_this_machine_is_in_cores(ablate: Ablate) -> None:

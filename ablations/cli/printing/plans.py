@@ -7,7 +7,7 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
 
-from ablations.cli.printing.tables import coloured, count, duration, folding_table, many, print_blocked
+from ablations.cli.printing.tables import coloured, count, duration, folding_table, many, print_blocked, print_table
 from orchestrator.planning.cost import Origin
 from orchestrator.planning.packing import Packed
 from orchestrator.planning.plan import PlannedTrial
@@ -92,7 +92,7 @@ def print_plan(study: str, plan: Packed, console: Console) -> None:
             MARKS[longest.origin] + duration(longest.expected_seconds) if longest.expected_seconds else "-",
             ", ".join(gets),
         )
-    console.print(table)
+    print_table(table, console)
     print_blocked((each.reason for each in plan.trials), console)
     for name, value in plan_lines(plan):
         console.print(f"{name}: {value}", highlight=False, markup=False, soft_wrap=True)

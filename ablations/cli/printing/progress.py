@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ablations.cli.printing.tables import coloured, folding_table, print_blocked, some
+from ablations.cli.printing.tables import coloured, folding_table, print_blocked, print_table, some
 from ablations.cli.printing.trials import run_facts
 from orchestrator.ledger import Ledger
 from orchestrator.queue import Standing
@@ -38,7 +38,7 @@ def print_status(status: StudyStatus, console: Console) -> None:
             "overdue" if any(each.overdue for each in members) else spoken(ends_in(members)),
             "\n".join(_cost(members)) or "-",
         )
-    console.print(table)
+    print_table(table, console)
     print_blocked((arm.blocked for arm in study.arms), console)
     for line in (*_left_out(status), *_places(status), _driver(status), *_whole(status)):
         console.print(line, highlight=False, soft_wrap=True)

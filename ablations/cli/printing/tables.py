@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape, render
 from rich.table import Table
 
 MOST_NARROW = 24
@@ -42,6 +43,33 @@ def folding_table(title: str, *columns: str) -> Table:
         else:
             table.add_column(column, overflow="fold", min_width=MOST_NARROW if column is columns[0] else None)
     return table
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Where a terminal is too narrow for its columns a row is its first cell with the others in lines under it, since
+    a table would leave some out."""
+    if _least_width(table) <= console.width:
+        console.print(table)
+        return
+    console.print(table.title, style="italic", highlight=False, soft_wrap=True)
+    names = [str(column.header).replace("\n", " ") for column in table.columns]
+    for first, *rest in zip(*(column.cells for column in table.columns), strict=True):
+        console.print(first, highlight=False, soft_wrap=True)
+        for name, cell in zip(names[1:], rest, strict=True):
+            if cell:
+                told = str(cell).replace("\n", ", ")
+                console.print(f"  {name}: {told}", highlight=False, soft_wrap=True)
+
+
+def _least_width(table: Table) -> int:
+    """Characters that a folding table needs to show each column."""
+    width = 2
+    for place, column in enumerate(table.columns):
+        lines = [render(str(each)).plain for cell in (column.header, *column.cells) for each in str(cell).split("\n")]
+        words = lines if column.no_wrap or place == 0 else [word for line in lines for word in line.split()]
+        longest = max(map(cell_len, words), default=0)
+        width += 2 + (min(longest, MOST_NARROW) if place == 0 else longest)
+    return width
 
 
 def coloured(word: str) -> str:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablations.cli.printing.tables import coloured, folding_table
+from ablations.cli.printing.tables import coloured, folding_table, print_table
 from orchestrator.runs import Outcome, Run
 
 COSTS = {"images_per_second": "{:,.1f} images/s", "peak_memory_mib": "peak memory {:,.1f} MiB",
@@ -79,7 +79,7 @@ def print_run(
             table.add_row(name, escape(str(value)))
         console.print(table)
     if probes:
-        console.print(_probe_table(probes))
+        print_table(_probe_table(probes), console)
     table = folding_table(
         "attempts", "attempt|", "started (UTC)", "from|", "ended", "host", "commit", "kernels", "activations"
     )
@@ -90,7 +90,7 @@ def print_run(
             str(number), attempt.get("started", "")[:19].replace("T", " "), str(attempt.get("from_iteration", "")), how,
             attempt.get("host", ""), commit, escape(attempt.get("kernels", "")), attempt.get("activations", ""),
         )  # fmt: skip
-    console.print(table)
+    print_table(table, console)
     if run.mlflow_run:
         console.print(f"MLflow run {run.mlflow_run}", highlight=False, soft_wrap=True)
     console.print(f"ledger: {escape(folder)}", highlight=False, soft_wrap=True)

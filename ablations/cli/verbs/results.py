@@ -1,5 +1,6 @@
 """What came out: `show`, `report` and `check`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +58,7 @@ def report(
 
     record, runs = recorded_runs(study, overrides, seeds, results)
     path = to or results / "studies" / record.name / "report.html"
-    page = render(record, runs, about={"command": f"ablate report {study}", "version": _version()})
+    page = render(record, runs, about={"command": shlex.join(["ablate", "report", study]), "version": _version()})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     typer.echo(f"page: {path.resolve()}")

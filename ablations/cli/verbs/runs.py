@@ -1,5 +1,6 @@
 """Running a study from here: `plan` and `run`."""
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +41,7 @@ from ablations.cli.options import (
 )
 from ablations.cli.output import print_json, program, stderr, stdout
 from ablations.cli.tracking import tracking_uri
+from ablations.reader import StudyError
 
 if TYPE_CHECKING:
     from orchestrator.planning.packing import Packed
@@ -75,6 +77,8 @@ def plan(
     from reports.gantt import gantt, lines
 
     loaded = load_study(study, overrides, seeds)
+    if page is not None:
+        _see_file(page)
     on = "cuda" if gpus else choose_device("auto")
     sharing = trials_per_gpu(per_gpu, on)
     packed = prepare(
@@ -166,8 +170,9 @@ def run(
         console=console,
     )
     print_ending(standing, {trial.key: trial.name for trial in trials}, console)
-    where = f" --results {results}" if results != RESULTS.resolve() else ""
-    console.print(f"next: {program()} report {study}{where}", highlight=False, soft_wrap=True)
+    where = ["--results", str(results)] if results != RESULTS.resolve() else []
+    following = shlex.join(["report", study, *where])
+    console.print(f"next: {program()} {following}", highlight=False, markup=False, soft_wrap=True)
     if standing.failed:
         raise typer.Exit(TRIALS_FAILED)
     _exit_if_damaged(planned)
@@ -178,11 +183,23 @@ def run(
 
 def _write_gantt(path: Path, chart: "Gantt", study: str, packed: "Packed") -> None:
     from ablations.cli.printing.plans import plan_lines
+    from orchestrator.ledger import write_text
     from reports.gantt import page
 
     text = page(chart, study, plan_lines(packed))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise StudyError(
+            f"--html {str(path)!r}: {error.strerror}; give a file in a folder that you may write"
+        ) from None
+
+
+def _see_file(path: Path) -> None:
+    """Before anything is planned."""
+    if path.is_dir() or not path.name:
+        raise StudyError(f"--html: is the file to write, as plan.html, not the folder {str(path)!r}")
 
 
 def _exit_if_damaged(planned: "Plan") -> None:

@@ -1,5 +1,6 @@
 """Study files: `studies`, `init`, `schema` and `export`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -72,4 +73,5 @@ def export(
         prepare_data((trial for trial in trials if trial.blocked is None), data, data_to, stderr())
     write(to, Export(study=recorded(loaded), trials=trials))
     typer.echo(f"{to}: {len(trials)} trials")
-    typer.echo(f"one of them: python -m ablations.trial {to} --arm {trials[0].arm} --seed 0 --results results")
+    one = ["python", "-m", "ablations.trial", str(to), "--arm", trials[0].arm, "--seed", "0", "--results", "results"]
+    typer.echo(f"one of them: {shlex.join(one)}")
