@@ -14,15 +14,15 @@ from orchestrator.placement import Node
 from orchestrator.queue import Running
 from orchestrator.trial import Trial
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 """Of the arms that take most of the time; all others are `OTHERS`."""
 OTHERS = "+"
 LEVELS = " ▁▂▃▄▅▆▇█"
 """How many of a row's GPUs or cores are at work: none to all."""
+IDLE = "idle"
+"""Ends the label of a row of places on which nothing runs."""
 MOST_ROWS = 24
 """Of a chart in the terminal; of more places, those of a GPU or a node stand together."""
-MOST_NAMED = 12
-"""Arms in the legend."""
 COLOURS = ("#0072B2", "#C25400", "#00805C", "#A8508A", "#7A5F15", "#56B4E9", "#E0A040", "#3DB38A", "#767676", "#B04060")
 
 
@@ -120,6 +120,8 @@ def folded(chart: Gantt, most: int) -> Sequence[Row]:
     """At most so many rows: one for each place, or each GPU, or each node, or some nodes together."""
     rows = chart.rows
     if len(rows) > most:
+        rows = _idle_together(rows)
+    if len(rows) > most:
         rows = _together(rows, lambda row: f"{row.node} {row.device}".strip())
     if len(rows) > most:
         rows = _together(rows, lambda row: row.node or row.device)
@@ -132,6 +134,22 @@ def folded(chart: Gantt, most: int) -> Sequence[Row]:
 
 def _together(rows: Sequence[Row], name: Callable[[Row], str]) -> list[Row]:
     return [_merged(label, list(group)) for label, group in groupby(rows, key=name)]
+
+
+def _idle_together(rows: Sequence[Row]) -> list[Row]:
+    """Nodes side by side on which nothing runs are one row, and so are such GPUs where there is but one node."""
+    places = [list(group) for _, group in groupby(rows, key=lambda row: row.node or row.device)]
+    found: list[Row] = []
+    for idle, group in groupby(places, key=lambda place: not any(row.bars for row in place)):
+        several = list(group)
+        rest = [row for place in several for row in place]
+        if idle and len(rest) > 1:
+            first, last = rest[0].node or rest[0].device, rest[-1].node or rest[-1].device
+            label = f"{first} {IDLE}" if len(several) == 1 else f"{first} to {last.rpartition(' ')[2]} {IDLE}"
+            found.append(replace(_merged(label, rest), node=label))
+        else:
+            found += rest
+    return found
 
 
 def _merged(label: str, group: Sequence[Row]) -> Row:
@@ -176,7 +194,7 @@ def lines(chart: Gantt, width: int) -> tuple[list[Line], list[str]]:
     rows, letter = folded(chart, MOST_ROWS), letters(chart)
     number = {arm: place for place, arm in enumerate(chart.arms)}
     label = max((len(row.label) for row in rows), default=0)
-    bars = any(row.label == row.node or " to " in row.label for row in rows)
+    bars = any(row.bars and (row.label == row.node or " to " in row.label) for row in rows)
     drawn: list[Line] = []
     for row in rows:
         marks = [
@@ -188,8 +206,8 @@ def lines(chart: Gantt, width: int) -> tuple[list[Line], list[str]]:
         drawn.append((row.label.ljust(label), marks))
     if bars:
         return drawn, ["height: how much of the row is at work; colour: the arm that has most of it"]
-    more = [f"and {len(chart.arms) - MOST_NAMED} more"] if len(chart.arms) > MOST_NAMED else []
-    return drawn, [f"{letter[arm]} {arm}" for arm in chart.arms[:MOST_NAMED]] + more
+    more = [f"{OTHERS} {len(chart.arms) - len(LETTERS)} others"] if len(chart.arms) > len(LETTERS) else []
+    return drawn, [f"{letter[arm]} {arm}" for arm in chart.arms[: len(LETTERS)]] + more
 
 
 # As a page ------------------------------------------------------------------------------------------------------------

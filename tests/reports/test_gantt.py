@@ -11,7 +11,7 @@ import pytest
 from orchestrator.placement import Node
 from orchestrator.queue import Running
 from orchestrator.trial import Resources, Trial
-from reports.gantt import LEVELS, MOST_ROWS, Gantt, cells, folded, gantt, letters, lines, page, traces
+from reports.gantt import LETTERS, LEVELS, MOST_ROWS, Gantt, cells, folded, gantt, letters, lines, page, traces
 
 
 def trial(number: int) -> Trial:
@@ -110,11 +110,25 @@ def test_folded_nodes_are_bars_of_height() -> None:
     assert legend[0].startswith("height: ")
 
 
-def test_more_arms_than_letters() -> None:
-    """The rest have a sign in common."""
-    found = chart([(n, "one", (0,), 1.0, n, n + 1.0) for n in range(40)], ONE)
-    assert sorted(letters(found).values())[0] == "+"
-    assert lines(found, 100)[1][-1] == "and 28 more"
+def test_every_letter_is_explained() -> None:
+    """However many arms there are; those beyond the letters have a sign in common."""
+    found = chart([(n, "one", (0,), 1.0, n, n + 1.0) for n in range(60)], ONE)
+    drawn, legend = lines(found, 200)
+    assert {mark for _, marks in drawn for mark, _ in marks} - {" "} == {each.split()[0] for each in legend}
+    assert len(legend) == len(LETTERS) + 1
+    assert legend[-1] == "+ 8 others"
+
+
+def test_where_nothing_runs_is_one_row() -> None:
+    """Of hundreds of nodes those that are used keep their letters; so do the GPUs of one large node."""
+    nodes = [node(f"n{number}", gpus=8) for number in range(300)]
+    drawn, legend = lines(chart([(0, "n0", (0,), 1.0, 0.0, 4.0), (1, "n2", (3,), 1.0, 0.0, 4.0)], nodes), 79)
+    labels = [label.strip() for label, _ in drawn]
+    assert labels[-1] == "node 4 to 300 idle"
+    assert [label for label in labels if "GPU" not in label] == ["node 2 idle", "node 4 to 300 idle"]
+    assert legend == ["A toy-0", "B toy-1"]
+    drawn, _ = lines(chart([(0, "one", (1,), 1.0, 0.0, 4.0)], [node(gpus=4096)]), 79)
+    assert [label.strip() for label, _ in drawn] == ["GPU 0", "GPU 1", "GPU 2 to 4095 idle"]
 
 
 def test_an_empty_chart() -> None:

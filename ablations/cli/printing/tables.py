@@ -6,10 +6,12 @@ from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape, render
-from rich.table import Table
+from rich.table import Column, Table
 
 MOST_NARROW = 24
 """Characters of a name on one line, however narrow the terminal."""
+BETWEEN = 3
+"""Characters between two columns."""
 MOST_NAMES = 5
 """In one line."""
 COLOURS = {
@@ -41,14 +43,19 @@ def folding_table(title: str, *columns: str) -> Table:
         if column.endswith("|"):
             table.add_column(column[:-1].replace(" ", "\n"), justify="right", no_wrap=True)
         else:
-            table.add_column(column, overflow="fold", min_width=MOST_NARROW if column is columns[0] else None)
+            table.add_column(column, overflow="fold")
     return table
 
 
 def print_table(table: Table, console: Console) -> None:
     """Where a terminal is too narrow for its columns a row is its first cell with the others in lines under it, since
     a table would leave some out."""
-    if _least_width(table) <= console.width:
+    needs = [_widths(column, first=column is table.columns[0]) for column in table.columns]
+    spare = console.width - sum(least for least, _ in needs) - BETWEEN * len(needs) - 1
+    if spare >= 0:
+        for column, (least, whole) in zip(table.columns, needs, strict=True):
+            column.width = min(whole, least + spare)
+            spare -= column.width - least
         console.print(table)
         return
     console.print(table.title, style="italic", highlight=False, soft_wrap=True)
@@ -61,15 +68,15 @@ def print_table(table: Table, console: Console) -> None:
                 console.print(f"  {name}: {told}", highlight=False, soft_wrap=True)
 
 
-def _least_width(table: Table) -> int:
-    """Characters that a folding table needs to show each column."""
-    width = 2
-    for place, column in enumerate(table.columns):
-        lines = [render(str(each)).plain for cell in (column.header, *column.cells) for each in str(cell).split("\n")]
-        words = lines if column.no_wrap or place == 0 else [word for line in lines for word in line.split()]
-        longest = max(map(cell_len, words), default=0)
-        width += 2 + (min(longest, MOST_NARROW) if place == 0 else longest)
-    return width
+def _widths(column: Column, *, first: bool) -> tuple[int, int]:
+    """Characters that a column needs at least, names and texts folded, and that it takes if nothing folds."""
+    cells = [str(column.header), *map(str, column.cells)]
+    lines = [render(line).plain for cell in cells for line in cell.split("\n")]
+    whole = max(map(cell_len, lines), default=0)
+    if column.no_wrap:
+        return whole, whole
+    words = max((cell_len(word) for line in lines for word in line.split()), default=0)
+    return min(whole, MOST_NARROW) if first else words, whole
 
 
 def coloured(word: str) -> str:
