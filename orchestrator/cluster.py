@@ -6,7 +6,6 @@ import secrets
 import shlex
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -45,7 +44,7 @@ class Cluster:
         """In words, as `local Ray on this machine`."""
         self._lost = lost
         self._nodes: list[Node] = []
-        self._answered = time.monotonic()
+        self._answers = 0
         self._over = threading.Event()
         self.look()
 
@@ -61,7 +60,7 @@ class Cluster:
 
         _internal_kv_exists(b"ablate")  # raises if the head is another than before; the roll call ends the process then
         self._nodes = [node_of(each) for each in ray.nodes() if each["Alive"]]
-        self._answered = time.monotonic()
+        self._answers += 1
         return self._nodes
 
     def want(self, resources: Sequence[Resources]) -> None:
@@ -94,8 +93,11 @@ class Cluster:
                     return
 
     def _listen(self) -> None:
+        """Counts its own looks rather than seconds: a process that was stopped for a while missed nothing."""
+        silent, heard = 0, self._answers
         while not self._over.wait(LOOK_SECONDS):
-            if time.monotonic() - self._answered > LOST_SECONDS:
+            silent, heard = (0, self._answers) if self._answers != heard else (silent + 1, heard)
+            if silent * LOOK_SECONDS > LOST_SECONDS:
                 self._lost(f"{self.about} has not answered for {LOST_SECONDS:.0f} s")
                 return
 

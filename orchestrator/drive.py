@@ -5,22 +5,25 @@ import secrets
 import shlex
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
 
 from orchestrator import schedule
 from orchestrator.cluster import Cluster
-from orchestrator.driver import Driver
+from orchestrator.driver import Driver, DriverRecord
 from orchestrator.ledger import Ledger
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.planning.simulate import simulate
 from orchestrator.queue import Queue, Standing
-from orchestrator.steering import forget, take
+from orchestrator.steering import Cancellation, forget, take
 from orchestrator.studies import RecordedStudy, sole_run, write_study
 from orchestrator.tracking.addresses import default_uri, without_password
 from orchestrator.watch import Watch, spoken
@@ -101,56 +104,85 @@ def _run(
     console.print(_expected(cluster, submitted, limits.slots), highlight=False, soft_wrap=True)
     expected = {each.trial.key: round(each.expected_seconds, 3) for each in submitted}
     driver = Driver(results / "studies" / study, secrets.token_hex(8), cluster.about, expected)
-    helm = _Helm(study, results, queue, ledger, cluster, driver, console)
+    post = _Post(study, results, ledger, driver)
+    helm = _Helm(queue, cluster, driver, post, console)
     try:
-        with Watch(study, submitted, queue.standing, ledger, console):
+        with Watch(study, submitted, queue.standing, ledger, console), post.carried():
             schedule.run(queue, replace(setting, run=driver.run), cluster, helm.tick)
     finally:
         cluster.want([])
         with suppress(OSError):
-            driver.tell(queue.standing, cluster.nodes, ended=True)
+            driver.write(driver.record(queue.standing, cluster.nodes, time.monotonic(), ended=True))
     return queue.standing
+
+
+class _Post:
+    """Between the run and the results directory, on a thread of its own: while that hangs, decisions go on."""
+
+    def __init__(self, study: str, results: Path, ledger: Ledger, driver: Driver) -> None:
+        self._study, self._results, self._ledger, self._driver = study, results, ledger, driver
+        self._over = threading.Event()
+        self.words: deque[Cancellation] = deque()
+        """What users asked for, and nobody has taken up yet."""
+        self.stops: Sequence[str] = ()
+        """Keys of the trials that are to be asked to stop."""
+        self.record: DriverRecord | None = None
+        """To be written, unless it was."""
+
+    @contextmanager
+    def carried(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._carry, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join(timeout=2 * TICK_SECONDS)  # it may hang with the directory
+
+    def _carry(self) -> None:
+        while not self._over.wait(TICK_SECONDS / 2):
+            with suppress(OSError):
+                self.words.extend(take(self._results, self._study))
+            for key in self.stops:
+                with suppress(OSError):
+                    self._ledger.ask_to_stop(key, self._driver.run)
+            record, self.record = self.record, None
+            if record is not None:
+                with suppress(OSError):
+                    self._driver.write(record)
 
 
 class _Helm:
     """Between two decisions of the queue: what users ask, what the budget allows, and what is told of it all."""
 
-    def __init__(
-        self,
-        study: str,
-        results: Path,
-        queue: Queue,
-        ledger: Ledger,
-        cluster: Cluster,
-        driver: Driver,
-        console: Console,
-    ) -> None:
-        self._study, self._results, self._queue, self._ledger = study, results, queue, ledger
-        self._cluster, self._driver = cluster, driver
-        self._looked = self._wanted = 0.0
+    def __init__(self, queue: Queue, cluster: Cluster, driver: Driver, post: _Post, console: Console) -> None:
+        self._queue, self._cluster, self._driver, self._post = queue, cluster, driver, post
+        self._looked = self._wanted = -inf
         self._stuck_since: float | None = None
         self._console, self._said = console, False
 
     def tick(self) -> None:
         """Once a second. Raises UnplaceableError when nothing has fitted any node for minutes."""
-        now = time.time()
+        now = time.monotonic()
         if now - self._looked < TICK_SECONDS:
             return
         self._looked = now
-        if self._queue.interrupted and not self._said:
-            self._said = True
-            self._console.print("ending: what runs commits first; a second Ctrl-C ends it at once", highlight=False)
-        with suppress(OSError):  # the results directory may be away for a while
-            for asked in take(self._results, self._study):
-                self._queue.cancel(asked.keys, asked.by)
-            self._queue.keep_budget(now)
-            for key in self._queue.stops:
-                self._ledger.ask_to_stop(key, self._driver.run)
-            self._driver.tell(self._queue.standing, self._cluster.nodes)
+        while self._post.words:
+            asked = self._post.words.popleft()
+            self._queue.cancel(asked.keys, asked.by)
+        self._queue.keep_budget(now)
+        self._post.stops = tuple(self._queue.stops)
+        if self._driver.due():
+            self._post.record = self._driver.record(self._queue.standing, self._cluster.nodes, now)
         if now - self._wanted >= WANT_SECONDS:
             self._wanted = now
             self._cluster.want(self._queue.wanted()[:MOST_WANTED])
-        self._see_whether_stuck(now)
+        if not self._queue.interrupted:
+            self._see_whether_stuck(now)
+        elif not self._said:
+            self._said = True
+            with suppress(OSError):  # the terminal may be what ended
+                self._console.print("ending: what runs commits first; a second Ctrl-C ends it at once", highlight=False)
 
     def _see_whether_stuck(self, now: float) -> None:
         waiting = self._queue.unplaceable()

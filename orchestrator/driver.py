@@ -89,15 +89,18 @@ class Driver:
         self._started = time.time()
         self._written = 0.0
 
-    def tell(self, standing: Standing, nodes: Sequence[Node], *, ended: bool = False) -> None:
-        """Write how the run stands, unless that was done just now. Raises OSError."""
-        now = time.time()
-        if not ended and now - self._written < WRITE_SECONDS:
-            return
-        self._written = now
-        tell_json(self._path, {"format": FORMAT} | asdict(self._record(standing, nodes, now, ended)))
+    def due(self) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() - self._written >= WRITE_SECONDS
 
-    def _record(self, standing: Standing, nodes: Sequence[Node], now: float, ended: bool) -> DriverRecord:
+    def write(self, record: DriverRecord) -> None:
+        """Raises OSError."""
+        self._written = time.monotonic()
+        tell_json(self._path, {"format": FORMAT} | asdict(record))
+
+    def record(self, standing: Standing, nodes: Sequence[Node], clock: float, *, ended: bool = False) -> DriverRecord:
+        """How the run stands; `clock` is the time now as the queue counts it."""
+        now = time.time()
         hosts = {node.id: node.host for node in nodes}
         running = list(standing.running.values())
         return DriverRecord(
@@ -116,7 +119,7 @@ class Driver:
                     host=hosts.get(each.node, "a node that is gone"),
                     gpus=each.resources.gpus,
                     cpus=each.resources.cpus,
-                    started=each.started,
+                    started=now - (clock - each.started),
                 )
                 for each in running
             },
@@ -126,7 +129,7 @@ class Driver:
             unaffordable=list(standing.unaffordable),
             interruptions=dict(standing.interruptions),
             set_aside=list(standing.set_aside.values()),
-            spent_seconds=standing.spent_seconds + sum(each.occupied * (now - each.started) for each in running),
+            spent_seconds=standing.spent_seconds + sum(each.cost(clock) for each in running),
         )
 
 

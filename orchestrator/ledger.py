@@ -397,7 +397,7 @@ class Attempt:
         kept = {commit.checkpoint for commit in self._commits}
         for path in [*self.folder.path.glob("checkpoint-*.pt"), *self.folder.path.glob(".*.part")]:
             if path.name not in kept:
-                path.unlink()
+                path.unlink(missing_ok=True)
         numbers = [int(path.stem) for path in (self.folder.path / "attempts").glob("*.json") if path.stem.isdigit()]
         self.number = max(numbers, default=0) + 1
         self._record_path = self.folder.path / "attempts" / f"{self.number:04d}.json"
@@ -428,7 +428,8 @@ class Attempt:
             result=result,
         )
         commits = [commit, *(self._commits[:1] if result is None else [])]
-        self._durably(lambda: self._write(commits, checkpoint))
+        synced: set[str] = set()
+        self._durably(lambda: self._write(commits, checkpoint, synced))
         dropped = {each.checkpoint for each in self._commits} - {each.checkpoint for each in commits}
         self._commits, self._hash, self._length = commits, hashes, lengths
         self._pending = dict.fromkeys(STREAMS, b"")
@@ -437,15 +438,19 @@ class Attempt:
                 (self.folder.path / old).unlink(missing_ok=True)
         self._last_commit = time.monotonic()
 
-    def _write(self, commits: Sequence[Commit], checkpoint: bytes) -> None:
-        """All that a commit needs, then the step that makes it valid; done again, it ends as if done once."""
+    def _write(self, commits: Sequence[Commit], checkpoint: bytes, synced: set[str]) -> None:
+        """All that a commit needs, then the step that makes it valid; done again, it ends as if done once.
+
+        A stream that is `synced` is left alone: the step may have been made, and what it makes valid stays.
+        """
         for stream in STREAMS:
-            if not self._pending[stream]:
+            if not self._pending[stream] or stream in synced:
                 continue
             with _opened_at(self.folder.path / stream, self._length[stream]) as file:
                 file.write(self._pending[stream])
                 file.flush()
                 os.fsync(file.fileno())
+            synced.add(stream)
         _replace(self.folder.path / commits[0].checkpoint, checkpoint, synced=True)
         write_json(
             self.folder.path / "commit.json",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.ledger import Commit, Ledger, LedgerError
 from orchestrator.placement import Node, Room
 from orchestrator.planning.plan import PlannedTrial
+from orchestrator.suspicion import Suspicions
 from orchestrator.trial import Resources, Trial
 from orchestrator.worker import Cause, Ending
 
@@ -19,14 +20,18 @@ TRIES_AFTER_ERROR = 2
 DEATHS_WITHOUT_COMMIT = 3
 """A trial whose process died is resumed without limit as long as it gets on; after so many deaths at one commit it
 has failed, because it would go on dying."""
-DEATHS_IN_A_ROW = 2
-"""On one node; then it is set aside."""
 BUDGET = "the budget"
 """Who cancels what is not affordable."""
 INTERRUPTION = "an interruption"
 """Who cancels everything when the run is to end early."""
+ELSEWHERE_SECONDS = 30.0
+"""Before another look at a trial that another run is at work on."""
 STORAGE_SECONDS = (5.0, 300.0)
 """First and longest wait before a trial is tried again whose results directory could not be written."""
+
+
+_Kind = tuple[Resources, str | None]
+"""What a trial occupies, and the node that it is not to be tried on again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +44,19 @@ class Running:
     devices: Sequence[int]
     """Which of the node's GPUs, as we count them."""
     started: float
+    """When its process was there, or until then when it was placed; on the clock of whoever asks the queue."""
     expected_end: float
+    begun: bool = False
+    """Whether its process is there: until then it costs nothing."""
 
     @property
     def occupied(self) -> float:
         """GPUs, or cores where it has none: what is paid for."""
         return self.resources.gpus or self.resources.cpus
+
+    def cost(self, now: float) -> float:
+        """GPU-seconds, or core-seconds, up to a moment."""
+        return self.occupied * max(0.0, now - self.started) if self.begun else 0.0
 
 
 @dataclass
@@ -99,8 +111,8 @@ class Queue:
         self._rooms: dict[str, Room] = {}
         self._large_enough: dict[Resources, list[Room]] = {}
         """Until nodes come or go."""
-        self._ready: dict[Resources, list[tuple[int, str]]] = {}
-        """By what they occupy, a heap of those that may start."""
+        self._ready: dict[_Kind, list[tuple[int, str]]] = {}
+        """By what decides where they may go, a heap of those that may start."""
         self._children: dict[str, list[str]] = {}
         """Parent's key -> those that wait for its end."""
         self._later: list[tuple[float, int, str]] = []
@@ -108,8 +120,7 @@ class Queue:
         self._errors: Counter[str] = Counter()
         self._deaths: Counter[tuple[str, int]] = Counter()
         self._storage: Counter[str] = Counter()
-        self._in_a_row: Counter[str] = Counter()
-        self._died_on: dict[str, str] = {}
+        self._suspicions = Suspicions()
         self.see(nodes)
         for trial in self.trials.values():
             if trial.after in self.trials:
@@ -124,12 +135,6 @@ class Queue:
         alive = {node.id: node for node in nodes}
         self._rooms = {each: self._rooms.get(each) or self._room(node) for each, node in alive.items()}
         self._large_enough = {}
-
-    @property
-    def nodes(self) -> list[Node]:
-        """Alive, and not set aside; where all are set aside, all."""
-        alive = [room.node for room in self._rooms.values()]
-        return [node for node in alive if node.id not in self.standing.set_aside] or alive
 
     def _room(self, node: Node) -> Room:
         room = Room(node)
@@ -173,9 +178,8 @@ class Queue:
         room = self._fitting(key, now, kept)
         if room is None and kept is not None and kept[0].fits(resources):
             affordable = self._affordable(now)
-            shorter = (
-                each for each in self._ready[resources] if now + self._left[each[1]] <= kept[1] and affordable(each[1])
-            )
+            alike = (each for kind, heap in self._ready.items() if kind[0] == resources for each in heap)
+            shorter = (each for each in alike if now + self._left[each[1]] <= kept[1] and affordable(each[1]))
             if (first := min(shorter, default=None)) is not None:
                 return first[1], self._fitting(first[1], now, kept)
         return key, room
@@ -193,8 +197,9 @@ class Queue:
 
     def unplaceable(self) -> list[Trial]:
         """Trials that wait, and that no node is large enough for."""
-        shapes = [shape for shape, heap in self._ready.items() if heap and not any(n.holds(shape) for n in self.nodes)]
-        return [self.trials[key] for shape in shapes for _, key in self._ready[shape]]
+        rooms = list(self._rooms.values())
+        shapes = {shape for shape, _ in self._ready if not any(room.node.holds(shape) for room in rooms)}
+        return [self.trials[key] for kind, heap in self._ready.items() if kind[0] in shapes for _, key in heap]
 
     def _candidates(self, now: float) -> list[tuple[str, Resources]]:
         """Of each kind of resources the first that is ready and affordable, in order of urgency."""
@@ -210,13 +215,15 @@ class Queue:
         return [(key, self.trials[key].resources) for _, key in sorted(firsts)]
 
     def _allowed(self, key: str) -> list[Room]:
-        """The nodes that are large enough; not one where the trial has just died, if there is another."""
+        """The nodes that are large enough, but none that is set aside or where the trial came to harm, if there is
+        another."""
         resources = self.trials[key].resources
         if (rooms := self._large_enough.get(resources)) is None:
-            rooms = [self._rooms[node.id] for node in self.nodes if node.holds(resources)]
+            large = [room for room in self._rooms.values() if room.node.holds(resources)]
+            rooms = [room for room in large if room.node.id not in self.standing.set_aside] or large
             self._large_enough[resources] = rooms
-        died_on = self._died_on.get(key)
-        return rooms if died_on is None else [room for room in rooms if room.node.id != died_on] or rooms
+        shunned = self._suspicions.shunned(key)
+        return rooms if shunned is None else [room for room in rooms if room.node.id != shunned] or rooms
 
     def _fitting(self, key: str, now: float, kept: tuple[Room, float] | None = None) -> Room | None:
         """The fullest node with room; not one that is kept for another, unless the trial will have ended by then."""
@@ -250,7 +257,18 @@ class Queue:
         return started
 
     def _enqueue(self, key: str) -> None:
-        heapq.heappush(self._ready.setdefault(self.trials[key].resources, []), (self._rank[key], key))
+        heapq.heappush(self._ready.setdefault(self._kind(key), []), (self._rank[key], key))
+
+    def _kind(self, key: str) -> "_Kind":
+        """Does not change while a trial waits."""
+        return self.trials[key].resources, self._suspicions.shunned(key)
+
+    def began(self, ticket: str, now: float) -> None:
+        """A ticket's process is there: what it waited for is neither paid for nor part of its expected time."""
+        was = self.standing.running.get(ticket)
+        if was is not None and not was.begun:
+            ends = now + self._left[was.key]
+            self.standing.running[ticket] = replace(was, begun=True, started=now, expected_end=ends)
 
     # What ended -------------------------------------------------------------------------------------------------------
 
@@ -261,30 +279,35 @@ class Queue:
             return
         if (room := self._rooms.get(was.node)) is not None:
             room.give(was.resources, was.devices)
-        self.standing.spent_seconds += was.occupied * max(0.0, now - was.started)
+        self.standing.spent_seconds += was.cost(now)
         why_stopped = self.stops.pop(was.key, None)
-        self._judge_node(was, ending)
         if ending.cause is Cause.DONE:
-            self._done(was.key)
+            self._done(was.key, was.node)
         elif ending.cause in (Cause.DIED, Cause.NODE_LOST):
             self._lost(was, ending, why_stopped)
         elif why_stopped:
             self._cancelled(was.key, why_stopped)
         elif ending.cause is Cause.STORAGE:
-            self._storage_away(was.key, now)
+            self._storage_away(was, now)
+        elif ending.cause is Cause.ELSEWHERE:
+            heapq.heappush(self._later, (now + ELSEWHERE_SECONDS, self._rank[was.key], was.key))
         elif ending.cause is Cause.MEMORY and was.resources.gpus:
             self._short_of_memory(was.key, ending.reason)
         elif ending.cause is Cause.STOPPED:
             self._enqueue(was.key)
         else:
-            self._erred(was.key, ending.reason)
+            self._erred(was, ending.reason)
+        self._set_nodes_aside()
 
-    def _done(self, key: str) -> None:
+    def _done(self, key: str, node: str) -> None:
+        self._suspicions.ended_well(key, node)
         self.standing.done.append(key)
         for child in self._children.pop(key, ()):
             self._enqueue(child)
 
-    def _erred(self, key: str, reason: str | None) -> None:
+    def _erred(self, was: Running, reason: str | None) -> None:
+        key = was.key
+        self._suspicions.harmed(key, was.node, died=False)
         self._errors[key] += 1
         if self._errors[key] < TRIES_AFTER_ERROR:
             self._enqueue(key)
@@ -301,9 +324,10 @@ class Queue:
         self.trials[key] = replace(trial, resources=larger)
         self._again(key)
 
-    def _storage_away(self, key: str, now: float) -> None:
+    def _storage_away(self, was: Running, now: float) -> None:
         """As often as it takes, ever later: what was committed is there once the directory is."""
-        first, longest = STORAGE_SECONDS
+        key, (first, longest) = was.key, STORAGE_SECONDS
+        self._suspicions.harmed(key, was.node, died=False)
         wait = min(longest, first * 2 ** self._storage[key])
         self._storage[key] += 1
         self.standing.interruptions[key] = self.standing.interruptions.get(key, 0) + 1
@@ -320,7 +344,7 @@ class Queue:
         except OSError:
             head = None
         if head is not None and head.result is not None:
-            self._done(key)
+            self._done(key, was.node)
         elif why_stopped:
             self._cancelled(key, why_stopped)
         elif ending.cause is Cause.NODE_LOST:
@@ -330,7 +354,7 @@ class Queue:
 
     def _died(self, key: str, head: Commit | None, node: str, reason: str | None) -> None:
         at = head.iteration if head else 0
-        self._died_on[key] = node
+        self._suspicions.harmed(key, node, died=True)
         self._deaths[key, at] += 1
         if self._deaths[key, at] < DEATHS_WITHOUT_COMMIT:
             self._again(key, head)
@@ -352,20 +376,17 @@ class Queue:
         for child in self._children.pop(key, ()):
             self._failed(child, f"it begins from {self.trials[key].name}, which failed: {reason}")
 
-    def _judge_node(self, was: Running, ending: Ending) -> None:
-        """A node on which processes die one after the other is set aside, unless it is the last."""
-        if ending.cause is not Cause.DIED:
-            self._in_a_row.pop(was.node, None)
-            return
-        self._in_a_row[was.node] += 1
-        room = self._rooms.get(was.node)
-        if room is None or self._in_a_row[was.node] < DEATHS_IN_A_ROW:
-            return
-        if any(node.id != was.node and node.holds(was.resources) for node in self.nodes):
+    def _set_nodes_aside(self) -> None:
+        """Those that are to blame, unless no other node is left; and take back those that were not, after all."""
+        for node in self._suspicions.lifted():
+            self.standing.set_aside.pop(node, None)
             self._large_enough = {}
-            self.standing.set_aside[was.node] = (
-                f"{room.node.host}: {DEATHS_IN_A_ROW} trials in a row died there, {self.trials[was.key].name} the last"
-            )
+        for node, (why, last) in self._suspicions.culprits().items():
+            room, others = self._rooms.get(node), {*self._rooms} - {*self.standing.set_aside} - {node}
+            if room is not None and others:
+                self._suspicions.mark(node)
+                self.standing.set_aside[node] = f"{room.node.host}: {why}, {self.trials[last].name} the last"
+                self._large_enough = {}
 
     # What the user asks for -------------------------------------------------------------------------------------------
 
@@ -393,7 +414,7 @@ class Queue:
 
     def _remove(self, key: str) -> None:
         """Take a trial that is not running out of whatever it waits in."""
-        heap = self._ready.get(self.trials[key].resources, [])
+        heap = self._ready.get(self._kind(key), [])
         if heap and heap[0][1] == key:
             heapq.heappop(heap)
         elif (entry := (self._rank[key], key)) in heap:
@@ -419,7 +440,7 @@ class Queue:
         if self._budget is None:
             return
         running = self.standing.running.values()
-        if self.standing.spent_seconds + sum(each.occupied * (now - each.started) for each in running) >= self._budget:
+        if self.standing.spent_seconds + sum(each.cost(now) for each in running) >= self._budget:
             self.stops |= {each.key: BUDGET for each in running if each.key not in self.stops}
 
     def _affordable(self, now: float) -> Callable[[str], bool]:

@@ -136,16 +136,23 @@ class _Hooks:
                 self._queue.interrupt()
             self._tick()
             self._queue.see(self._cluster.nodes)
-            return self._queue.next(ticket, time.time())
+            return self._queue.next(ticket, time.monotonic())
         except Exception as error:  # noqa: BLE001 - kept, and raised after Tune's end
-            self.trouble = self.trouble or error
+            self._in_trouble(error)
             return None
 
     @property
     def over(self) -> bool:
-        return self._queue.over or self.trouble is not None
+        return self._queue.over
+
+    def _in_trouble(self, error: Exception) -> None:
+        """The run cannot go on; what runs commits before it ends."""
+        self.trouble = self.trouble or error
+        if not self._queue.interrupted:
+            self._queue.interrupt()
 
     def added(self, trial: Any) -> None:
+        trial.init_local_path()  # Tune wants to know it at its end, also of one that never began
         self._tune_trials[trial.trial_id] = trial
 
     def broke(self, trial: Any) -> None:
@@ -156,14 +163,15 @@ class _Hooks:
 
     def ended(self, ticket: str, result: Mapping[str, Any] | None, error: bool) -> None:
         self._tune_trials.pop(ticket, None)
+        self._asked.pop(ticket, None)
         if not error and result is not None and "cause" in result:
             ending = Ending(cause=Cause(result["cause"]), reason=result["reason"])
         else:
             ending = Ending(cause=self._why_gone(ticket), reason=self._reasons.pop(ticket, None))
         try:
-            self._queue.ended(ticket, ending, time.time())
+            self._queue.ended(ticket, ending, time.monotonic())
         except Exception as trouble:  # noqa: BLE001 - kept, and raised after Tune's end
-            self.trouble = self.trouble or trouble
+            self._in_trouble(trouble)
 
     def _why_gone(self, ticket: str) -> Cause:
         """Whether the process of a trial died by itself, or with its node."""
@@ -181,12 +189,22 @@ class _Hooks:
             trial = self._tune_trials.get(ticket)
             if trial is None:
                 continue
-            if running.key in self._queue.stops:
-                asked = self._asked.setdefault(ticket, now)
-                if trial.status == "PENDING" or now - asked > GRACE_SECONDS:
+            stopping = running.key in self._queue.stops
+            if trial.status == "PENDING":
+                if stopping or running.node not in alive:
                     controller.stop_trial(trial)
-            elif trial.status == "PENDING" and running.node not in alive:
-                controller.stop_trial(trial)
+                continue
+            self._queue.began(ticket, now)
+            if stopping and now - self._asked.setdefault(ticket, now) > GRACE_SECONDS:
+                _kill(trial)
+
+
+def _kill(trial: Any) -> None:
+    """End a trial's process; Tune tells of it as of any death. Tune itself would keep it, for the next trial."""
+    import ray
+
+    if (actor := trial.temporary_state.ray_actor) is not None:
+        ray.kill(actor)
 
 
 def _reason(said: str) -> str | None:
@@ -227,6 +245,12 @@ def _scheduler(hooks: _Hooks) -> Any:
     class Clearing(FIFOScheduler):
         def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002 - Tune's name
             hooks.added(trial)
+
+        def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+            """Tune forgets to, and would then keep a worker for it for ever, and what that occupies."""
+            if trial in tune_controller._staged_trials:
+                tune_controller._unstage_trial_with_resources(trial)
+            tune_controller._resetting_trials.discard(trial)
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002 - Tune's name
             hooks.broke(trial)

@@ -46,7 +46,8 @@ def take(results: Path, study: str) -> list[Cancellation]:
         with suppress(ValueError, TypeError, KeyError, FileNotFoundError):
             data = json.loads(path.read_text(encoding="utf-8"))
             found.append(Cancellation(keys=[str(key) for key in data["keys"]], by=str(data["by"])))
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # then it is taken again, which changes nothing
+            path.unlink()
     return found
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import importlib
+import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.attempt_log import AttemptLog, Narrated
-from orchestrator.ledger import Ledger, Stopped, StorageError, last_line
+from orchestrator.ledger import Attempt, Ledger, Stopped, StorageError, last_line
 from orchestrator.provenance import provenance
 from orchestrator.trial import Progress, Trial
 
+HELD_SECONDS = 20.0
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -28,6 +31,8 @@ class Cause(StrEnum):
     """The results directory could not be read or written: full, or away."""
     STOPPED = "stopped"
     """The driver asked for it; it committed first."""
+    ELSEWHERE = "elsewhere"
+    """An attempt that is part of another run is at work on it."""
     DIED = "died"
     """Its process died, and its node lives."""
     NODE_LOST = "node lost"
@@ -62,20 +67,41 @@ def execute(trial: Trial, setting: Setting) -> Ending:
     ending, never the worker's."""
     if not _there(setting):
         return Ending(cause=Cause.STORAGE, reason=f"{setting.results}: not there, or empty")
-    ledger = Ledger(Path(setting.results))
-    site = {**setting.site, "share": trial.resources.share, "replicas": trial.resources.replicas}
-    about = {**provenance(), "site": site}
     try:
-        with ledger.attempt(trial, provenance=about, commit_seconds=setting.commit_seconds, run=setting.run) as attempt:
+        site = {**setting.site, "share": trial.resources.share, "replicas": trial.resources.replicas}
+        with _begun(trial, setting, {**provenance(), "site": site}) as attempt:
             if not attempt.done:
                 with AttemptLog(attempt.log_path, echo=setting.echo) as log:
                     progress: Progress = Narrated(attempt, trial, log)
                     _entry(setting.entry)(trial.params, progress, **site)
+    except _Elsewhere:
+        return Ending(cause=Cause.ELSEWHERE)
     except Stopped:
         return Ending(cause=Cause.STOPPED)
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its outcome, never the worker's end
         return Ending(cause=_cause(error, setting), reason=last_line(error))
     return Ending(cause=Cause.DONE)
+
+
+class _Elsewhere(Exception):
+    """Another attempt is at work on the trial, and goes on being so."""
+
+
+def _begun(trial: Trial, setting: Setting, about: Mapping[str, Any]) -> Attempt:
+    """The attempt, once none other is at work on the trial: a killed one may live for some seconds.
+
+    An attempt that is part of a run gives its place to another trial then; one that is not waits. Raises _Elsewhere.
+    """
+    ledger, until = Ledger(Path(setting.results)), time.monotonic() + HELD_SECONDS
+    while True:
+        try:
+            return ledger.attempt(
+                trial, provenance=about, commit_seconds=setting.commit_seconds, wait=not setting.run, run=setting.run
+            )
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise _Elsewhere from None
+            time.sleep(0.2)
 
 
 def _cause(error: Exception, setting: Setting) -> Cause:
@@ -87,7 +113,7 @@ def _cause(error: Exception, setting: Setting) -> Cause:
 
 def _there(setting: Setting) -> bool:
     """Whether the results directory is the one that the driver sees: where it was mounted, an empty one may be left."""
-    return not setting.run or (Path(setting.results) / "studies").is_dir()
+    return not setting.run or os.path.isdir(Path(setting.results) / "studies")  # noqa: PTH112 - False, never an error
 
 
 def _out_of_memory(error: Exception) -> bool:

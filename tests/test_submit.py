@@ -45,7 +45,7 @@ def site() -> Iterator[Site]:
     """A head with a token of its own, which is ended by its process id."""
     with tempfile.TemporaryDirectory(prefix="ablate-", ignore_cleanup_errors=True) as folder:  # Ray's sockets: short
         home = Path(folder)
-        ports = [free_port() for _ in range(3)]
+        ports = [free_port() for _ in range(4)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         environment |= {
             "HOME": folder,
@@ -57,7 +57,11 @@ def site() -> Iterator[Site]:
         script = [str(ROOT / "docs" / "clusters" / "head.sh"), "127.0.0.1", "--num-cpus=1"]
         with (home / "head.log").open("w") as log:
             head = subprocess.Popen(
-                [*script, f"--ray-client-server-port={ports[2]}"],
+                [
+                    *script,
+                    f"--ray-client-server-port={ports[2]}",
+                    f"--dashboard-agent-listen-port={ports[3]}",
+                ],
                 env=environment,
                 stdout=log,
                 stderr=log,

@@ -136,7 +136,7 @@ class Work:
         )
 
     def tell(self, standing: Standing, *, ended: bool = False) -> None:
-        self._driver.tell(standing, [toy.node("node-7")], ended=ended)
+        toy.told(self._driver, standing, [toy.node("node-7")], ended=ended)
 
     def end(self) -> None:
         self._held.__exit__(None, None, None)
@@ -145,7 +145,13 @@ class Work:
 def running(*trials: Trial) -> dict[str, Running]:
     return {
         each.key: Running(
-            key=each.key, node="node-7", resources=each.resources, devices=(), started=time.time(), expected_end=0.0
+            key=each.key,
+            node="node-7",
+            resources=each.resources,
+            devices=(),
+            started=time.monotonic(),
+            expected_end=0.0,
+            begun=True,
         )
         for each in trials
     }

@@ -258,12 +258,12 @@ def _write_in_place(path: Path, data: bytes, *, synced: bool) -> None:
             os.fsync(file.fileno())
 
 
-def _write_done_early(self: Attempt, commits: Sequence[Commit], checkpoint: bytes) -> None:
+def _write_done_early(self: Attempt, commits: Sequence[Commit], checkpoint: bytes, synced: set[str]) -> None:
     """The result is marked, and then what it rests on is written."""
     if commits[0].result is not None:
         marked = {"format": ledger.FORMAT, "key": self.folder.path.name, "commits": [asdict(each) for each in commits]}
         ledger.write_json(self.folder.path / "commit.json", marked)
-    _write(self, commits, checkpoint)
+    _write(self, commits, checkpoint, synced)
 
 
 _write = Attempt._write

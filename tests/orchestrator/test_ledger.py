@@ -667,6 +667,32 @@ def test_a_commit_waits_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monk
         assert committed(tmp_path / str(full_at), full_at=full_at, monkeypatch=monkeypatch) == undisturbed
 
 
+def test_a_commit_whose_last_step_is_made_and_not_told_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is in place, the folder's sync fails, and the second try finds the disk full: what the first made valid
+    is not touched."""
+    monkeypatch.setattr(ledger, "STORAGE_WAITS", (0.0,))
+    calls, real = [0], os.fsync
+
+    def fsync(file: int) -> None:
+        calls[0] += 1
+        if calls[0] == 4:  # curves, clock, checkpoint and commit are written: the folder
+            raise OSError(errno.EIO, "Input/output error")
+        if calls[0] > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file)
+
+    with attempt(tmp_path) as progress:
+        progress.log(1, {"train_error": 1.0})
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(StorageError):
+            progress.finish(1, b"1", {"outcome": "finished"})
+        monkeypatch.setattr(os, "fsync", real)
+    head = folder(tmp_path).check()
+    assert head is None or head.result is not None
+
+
 def committed(root: Path, full_at: int | None, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, bytes | None]:
     """Curves and checkpoint after three commits; the fsync of this number finds the disk full, three times over."""
     calls, real = [0], os.fsync

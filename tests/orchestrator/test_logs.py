@@ -48,7 +48,7 @@ def run_of(root: Path, trial: Trial, standing: Standing | None = None) -> Iterat
     write_study(root, toy.study(trial))
     with sole_run(root, "toys"):
         driver = Driver(root / "studies" / "toys", "run-1", "a cluster", {trial.key: 5.0})
-        driver.tell(standing or Standing(total=1), [])
+        toy.told(driver, standing or Standing(total=1), [])
         yield
 
 

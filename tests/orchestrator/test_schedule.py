@@ -1,7 +1,9 @@
 """Trials on a real Ray: ordered, packed, resumed after a death, failed by their own error, done once."""
 
+import errno
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 import toy
 
-from orchestrator import schedule
+from orchestrator import schedule, worker
 from orchestrator.cluster import Cluster, embedded
 from orchestrator.ledger import Ledger
 from orchestrator.placement import Node
@@ -156,6 +158,85 @@ def test_ctrl_c_has_all_that_runs_commit(tmp_path: Path, ray: Cluster) -> None:
     assert all(head is not None and head.iteration > 0 for head in heads)
     assert [each for each in ledger.trials() if each not in begun] == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_trial_that_is_cancelled_while_it_starts_holds_nothing(tmp_path: Path, ray: Cluster) -> None:
+    """Its worker's place is free for a trial of another size."""
+    trials = [toy.trial(0), toy.trial(1, iterations=3), toy.trial(2, iterations=3, cpus=SLOTS)]
+    ledger = Ledger(tmp_path)
+    queue = Queue(toy.planned(*trials), ledger, ray.nodes)
+    started = time.monotonic()
+
+    def tick() -> None:
+        if time.monotonic() - started > 0.5 and not queue.standing.cancelled:
+            queue.cancel([trials[0].key], "ada")
+
+    schedule.run(queue, setting(tmp_path), ray, tick)
+    assert {*queue.standing.done, *queue.standing.cancelled} == {trial.key for trial in trials}
+    assert trials[2].key in queue.standing.done
+
+
+def test_what_does_not_stop_is_ended(tmp_path: Path, ray: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that never asks whether it should: its process is killed after a time of grace, the next trial gets
+    another, and no node is blamed."""
+    monkeypatch.setattr(schedule, "GRACE_SECONDS", 1.0)
+    deaf, other = toy.trial(0, iterations=1, sleep=3600.0), toy.trial(1, iterations=3, cpus=SLOTS)
+    ledger = Ledger(tmp_path)
+    queue = Queue(toy.planned(deaf, other), ledger, ray.nodes)
+
+    def tick() -> None:
+        if ledger.folder(deaf.key).alive():
+            queue.cancel([deaf.key], "ada")
+
+    schedule.run(queue, setting(tmp_path), ray, tick)
+    assert queue.standing.cancelled == {deaf.key: "ada"}
+    assert queue.standing.done == [other.key]
+    assert not queue.standing.set_aside
+
+
+def test_a_trial_that_is_cancelled_before_tune_takes_it_up(tmp_path: Path, ray: Cluster) -> None:
+    """In the same step in which it was handed out: the run ends well."""
+    trials = [toy.trial(0, iterations=3), toy.trial(1)]
+    queue = Cancelling(toy.planned(*trials), Ledger(tmp_path), ray.nodes)
+    schedule.run(queue, setting(tmp_path), ray, nothing)
+    assert queue.standing.done == [trials[0].key]
+    assert queue.standing.cancelled == {trials[1].key: "ada"}
+
+
+class Cancelling(Queue):
+    """Cancels the second trial in the moment in which it hands it out."""
+
+    def next(self, ticket: str, now: float) -> Running | None:
+        started = super().next(ticket, now)
+        if started is not None and started.key == toy.trial(1).key:
+            self.cancel([started.key], "ada")
+        return started
+
+
+def test_a_trial_that_another_run_is_at_work_on_gives_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instead of waiting in it; one that is part of no run waits."""
+    monkeypatch.setattr(worker, "HELD_SECONDS", 0.3)
+    (tmp_path / "studies").mkdir()
+    trial = toy.trial(0)
+    with Ledger(tmp_path).attempt(trial, provenance={}, commit_seconds=0):
+        assert execute(trial, replace(setting(tmp_path), run="a run")).cause is Cause.ELSEWHERE
+    assert execute(trial, replace(setting(tmp_path), run="a run")).cause is Cause.DONE
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN])
+def test_a_worker_knows_when_the_results_are_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Whatever the server of files says, or an empty folder where it was mounted: no death, and no error."""
+    away = replace(setting(tmp_path), run="a run")
+    assert execute(toy.trial(0), away).cause is Cause.STORAGE
+    (tmp_path / "studies").mkdir()
+
+    def stat(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert execute(toy.trial(0), away).cause is Cause.STORAGE
 
 
 def test_trouble_in_a_hook_ends_the_run_with_its_own_words(tmp_path: Path, ray: Cluster) -> None:

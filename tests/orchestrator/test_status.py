@@ -41,13 +41,19 @@ def at_work(root: Path, study: RecordedStudy, standing: Standing, expected: dict
     write_study(root, study)
     with sole_run(root, study.name):
         driver = Driver(root / "studies" / study.name, "run-1", "a cluster", expected)
-        driver.tell(standing, [toy.node("one")])
+        toy.told(driver, standing, [toy.node("one")])
         yield
 
 
 def running(trial: Trial, since: float) -> Running:
     return Running(
-        key=trial.key, node="one", resources=trial.resources, devices=(), started=since, expected_end=since + 10
+        key=trial.key,
+        node="one",
+        resources=trial.resources,
+        devices=(),
+        started=since,
+        expected_end=since + 10,
+        begun=True,
     )
 
 
@@ -75,7 +81,7 @@ def test_the_end_is_reckoned_from_the_pace_and_the_places(tmp_path: Path) -> Non
     trials = [toy.trial(n, iterations=100) for n in range(4)]
     committed(tmp_path, trials[0], 40, 20.0, ago=10.0)
     committed(tmp_path, trials[2], 50, 50.0)
-    now = time.time()
+    now = time.monotonic()
     standing = Standing(total=4, running={"a": running(trials[0], now - 30), "b": running(trials[1], now)})
     expected = {trials[0].key: 99.0, trials[1].key: 40.0, trials[2].key: 99.0, trials[3].key: 7.0}
     with at_work(tmp_path, toy.study(*trials), standing, expected):
@@ -174,12 +180,12 @@ def test_a_driver_is_at_work_from_its_first_word_to_its_last(tmp_path: Path) -> 
     with sole_run(tmp_path, "toys"):
         assert presence(tmp_path, "toys").beginning
         driver = Driver(tmp_path / "studies" / "toys", "run-1", "a cluster", {})
-        driver.tell(Standing(total=0), [])
+        toy.told(driver, Standing(total=0), [])
         seen = presence(tmp_path, "toys")
         assert seen.at_work
         assert not seen.beginning
         assert not seen.silent
-        driver.tell(Standing(total=0), [], ended=True)
+        toy.told(driver, Standing(total=0), [], ended=True)
         assert presence(tmp_path, "toys").beginning
     seen = presence(tmp_path, "toys")
     assert (seen.at_work, seen.beginning, seen.holder) == (False, False, None)

@@ -47,7 +47,7 @@ def test_the_answer_waits_until_what_ran_has_stopped(tmp_path: Path, monkeypatch
     """What is done, and what was no part of the run, is told apart."""
     monkeypatch.setattr("orchestrator.driver.WRITE_SECONDS", 0.0)
     at = driver(tmp_path)
-    at.tell(standing(running=[RAN]), [])
+    toy.told(at, standing(running=[RAN]), [])
     word = ask(tmp_path, "toys", BOTH)
     states = iter([standing(running=[RAN], cancelled=[WAITED]), standing(cancelled=[WAITED, RAN])])
     over = threading.Event()
@@ -56,7 +56,7 @@ def test_the_answer_waits_until_what_ran_has_stopped(tmp_path: Path, monkeypatch
         take(tmp_path, "toys")
         for each in states:
             over.wait(0.3)
-            at.tell(each, [])
+            toy.told(at, each, [])
 
     thread = threading.Thread(target=drive)
     thread.start()
@@ -69,12 +69,12 @@ def test_the_answer_waits_until_what_ran_has_stopped(tmp_path: Path, monkeypatch
 def test_the_answer_of_a_run_that_ended_with_it(tmp_path: Path) -> None:
     """Its last word is not waited for again."""
     at = driver(tmp_path)
-    at.tell(standing(running=[RAN]), [])
+    toy.told(at, standing(running=[RAN]), [])
     word = ask(tmp_path, "toys", BOTH)
 
     def drive() -> None:
         take(tmp_path, "toys")
-        at.tell(standing(cancelled=[RAN, WAITED]), [], ended=True)
+        toy.told(at, standing(cancelled=[RAN, WAITED]), [], ended=True)
 
     timer = threading.Timer(0.1, drive)
     timer.start()
@@ -93,7 +93,7 @@ def test_a_driver_that_takes_nothing_up_is_told(tmp_path: Path, monkeypatch: pyt
 def test_what_takes_long_to_stop_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user is not kept waiting for ever."""
     monkeypatch.setattr(steering, "ENDING_SECONDS", 0.0)
-    driver(tmp_path).tell(standing(running=[RAN], cancelled=[WAITED]), [])
+    toy.told(driver(tmp_path), standing(running=[RAN], cancelled=[WAITED]), [])
     word = ask(tmp_path, "toys", BOTH)
     take(tmp_path, "toys")
     told = answer(tmp_path, "toys", BOTH, word)

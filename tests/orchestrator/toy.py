@@ -3,11 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.driver import Driver
 from orchestrator.placement import Node
 from orchestrator.planning.plan import PlannedTrial
+from orchestrator.queue import Standing
 from orchestrator.studies import RecordedArm, RecordedStudy
 from orchestrator.trial import Progress, Resources, State, Trial
 
@@ -68,6 +70,7 @@ def trial(
     iterations: int = 10,
     blocked: str | None = None,
     gpus: float = 0,
+    cpus: float = 1,
     after: int | None = None,
     **params: Any,
 ) -> Trial:
@@ -85,7 +88,7 @@ def trial(
         iterations=iterations,
         work=1e9 * iterations,
         launches=0.0,
-        resources=Resources(gpus=gpus),
+        resources=Resources(cpus=cpus, gpus=gpus),
         blocked=blocked,
         after=None if after is None else f"{after:016x}",
     )
@@ -98,6 +101,11 @@ def planned(*trials: Trial, seconds: float = 10.0) -> list[PlannedTrial]:
 
 def node(name: str = "one", *, cpus: float = 2, gpus: int = 0) -> Node:
     return Node(id=name, host=name, cpus=cpus, gpus=gpus)
+
+
+def told(driver: Driver, standing: Standing, nodes: Sequence[Node], *, ended: bool = False) -> None:
+    """The driver's record as a run writes it."""
+    driver.write(driver.record(standing, nodes, time.monotonic(), ended=ended))
 
 
 def study(*trials: Trial, name: str = "toys") -> RecordedStudy:
