@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, replace
@@ -133,6 +134,11 @@ class _Hooks:
         self._asked: dict[str, float] = {}
         """Key -> since when its attempt is asked to stop."""
         self._reasons: dict[str, str] = {}
+        self._controller: Any = None
+        self._steps = 0
+        """Of Tune's."""
+        self._kept: deque[tuple[int, Any]] = deque()
+        """At which step a worker was kept, and what it occupies."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tune pickles what it is given, for a restoration that we never ask for."""
@@ -170,8 +176,10 @@ class _Hooks:
                 self._reasons[trial.trial_id] = reason
 
     def ended(self, ticket: str, result: Mapping[str, Any] | None, error: bool) -> None:
-        self._tune_trials.pop(ticket, None)
+        trial = self._tune_trials.pop(ticket, None)
         self._asked.pop(ticket, None)
+        if not error and trial is not None:
+            self._keep_worker(trial.placement_group_factory)
         if not error and result is not None and "cause" in result:
             ending = Ending(cause=Cause(result["cause"]), reason=result["reason"])
         else:
@@ -180,6 +188,21 @@ class _Hooks:
             self._queue.ended(ticket, ending, time.monotonic())
         except Exception as trouble:  # noqa: BLE001 - kept, and raised after Tune's end
             self._in_trouble(trouble)
+
+    def _keep_worker(self, place: Any) -> None:
+        """Have Tune keep the worker that is about to be free until we have been asked for the next trial.
+
+        It would let it go as soon as a worker of another kind is awaited, on whatever node, and each trial would pay
+        for the start of a process.
+        """
+        if self._controller is not None:
+            self._controller._actor_cache.increase_max(place)
+            self._kept.append((self._steps, place))
+
+    def _let_go_of_workers(self) -> None:
+        """Of those that no trial has taken up in a whole step of Tune's."""
+        while self._kept and self._kept[0][0] < self._steps - 1:
+            self._controller._actor_cache.decrease_max(self._kept.popleft()[1])
 
     def _why_gone(self, ticket: str) -> Cause:
         """Whether the process of a trial died by itself, or with its node."""
@@ -191,7 +214,9 @@ class _Hooks:
         return Cause.DIED if running is not None and running.node in alive else Cause.NODE_LOST
 
     def clear(self, controller: Any) -> None:
-        """Have Tune give up what waits for a node that is gone, and what does not stop though it was asked to."""
+        """Once in each step of Tune's: have it give up what waits for a node that is gone, and what does not stop though it was asked to."""
+        self._controller, self._steps = controller, self._steps + 1
+        self._let_go_of_workers()
         alive, now = {node.id for node in self._cluster.nodes}, time.monotonic()
         for ticket, running in list(self._queue.standing.running.items()):
             trial = self._tune_trials.get(ticket)
