@@ -304,8 +304,12 @@ WRONG = {
     ("ui", "--tracking", "http://me:word@tracking.example.org"): "--tracking http://tracking.example.org: is a server",
     ("ui", "--tracking", "postgresql://db/runs", "--host", "0.0.0.0"): "say by which names they call it",
     ("ui", "--tracking", "postgresql://db/runs", "--allowed-hosts", "10.*"): "no patterns",
-    ("ui", "--tracking", "postgresql://db/runs", "--auth", "no.ini"): "has no default_permission under [mlflow]",
+    ("ui", "--tracking", "postgresql://db/runs", "--auth", "no.ini"): "--auth no.ini: there is no such file",
     ("ui", "--workers", "0"): "greater than or equal to 1",
+    ("ui", "--port", "0"): "--port: must be greater than or equal to 1, not '0'; see `ablate ui --help`",
+    ("run", "digits-depth", "--slots", "0"): "--slots: must be greater than or equal to 1, not '0'; see `ablate run",
+    ("run", "digits-depth", "--budget", "nan"): "--budget: must be greater than or equal to 0, not 'nan'; see",
+    ("plan", "digits-depth", "--seeds", "x"): "--seeds: must be a valid integer",
 }
 
 
@@ -318,6 +322,30 @@ def test_wrong_input_is_one_line_and_nothing_is_written(arguments: tuple[str, ..
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_verb_the_help_is_printed(tmp_path: Path) -> None:
+    """As --help prints it, and exit code 2: a script that forgot its verb did nothing."""
+    bare, asked = call(tmp_path), call(tmp_path, "--help")
+    assert (bare.returncode, asked.returncode) == (2, 0)
+    assert bare.stdout == asked.stdout
+    assert len(bare.stdout.splitlines()) > 20
+    assert not bare.stderr
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    done = call(tmp_path, "--version")
+    assert (done.returncode, done.stdout) == (0, f"ablate {provenance.version('ablate')}\n")
+
+
+def test_an_interrupt_while_it_loads_is_one_line(tmp_path: Path) -> None:
+    """Before the first command is even looked at."""
+    load = "import sys; sys.modules['typer'] = None; import signal, builtins; real = builtins.__import__\n"
+    load += "def slow(name, *rest, **how):\n    if name == 'ablations.cli.app': signal.raise_signal(signal.SIGINT)\n"
+    load += "    return real(name, *rest, **how)\nbuiltins.__import__ = slow\nfrom ablations.cli import main; main()"
+    done = call(tmp_path, program=[sys.executable, "-c", load])
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "error: interrupted; what was committed is kept, and the same command goes on from there\n"
 
 
 def test_a_wrong_claim_is_told_before_anything_runs(tmp_path: Path) -> None:
