@@ -105,6 +105,10 @@ def _code(error: Exception) -> int:
 
 
 def _line(error: Exception) -> str:
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: {error.strerror}; make it yours with chown or chmod, or name another"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     if _code(error) != OUR_BUG:
         return str(error)
     return f"{type(error).__name__}: {error}; this is a bug in Ablate, --debug shows where"

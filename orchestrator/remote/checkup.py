@@ -61,7 +61,7 @@ def _exposed(address: str) -> Finding:
     try:
         anyone = takes_anyone(address)
     except HeadError as error:
-        return Finding(about="ports", level="warn", says=str(error))
+        return Finding(about="ports", level="warn", says=error.says, do=error.do)
     if not anyone:
         return Finding(about="ports", level="ok", says=f"Ray at {address} asks for a token")
     says = f"Ray at {address} asks for no token, and listens on every interface: who reaches it runs code here"
@@ -173,7 +173,7 @@ def cluster_findings(address: str, results: Path, *, allow_open: bool, digest: s
             return _from_outside(Head(address), results, token, allow_open)
         return _from_inside(address, results, token, allow_open, digest)
     except HeadError as error:
-        return [Finding(about="cluster", level="bad", says=str(error))]
+        return [Finding(about="cluster", level="bad", says=error.says, do=error.do)]
 
 
 def _from_outside(head: Head, results: Path, token: Token | None, allow_open: bool) -> list[Finding]:
