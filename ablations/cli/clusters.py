@@ -28,7 +28,7 @@ def refuse_address(address: str) -> None:
     if address != "auto" and not (found and 1 <= int(found[1]) <= MOST_PORT):
         raise StudyError(
             f"--address: is HOST:PORT of a Ray head, as 10.0.0.1:6379, or auto to find the one of this machine, not"
-            f" {address[:200]!r}"
+            f" {address[:200]!r}; PORT is 1 to {MOST_PORT}"
         )
 
 

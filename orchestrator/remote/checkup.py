@@ -111,6 +111,10 @@ def tracking_findings(uri: str) -> list[Finding]:
     if stored is not None:
         if stored.exists() and not os.access(stored, os.W_OK):
             return [_mlflow(f"{stored} cannot be written", "make it yours with chown, or name another with --tracking")]
+        nearest = next(each for each in (stored, *stored.resolve().parents) if each.exists())
+        if nearest != stored and not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            what = "cannot be written" if nearest.is_dir() else "is a file, not a directory"
+            return [_mlflow(f"{stored} cannot be made: {nearest} {what}", "name another with --tracking or --results")]
         return [Finding(about="MLflow", level="ok", says=f"in {stored}")]
     try:
         server = Server.at(_without_password(uri), 5000)

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 """Of servers and databases that MLflow takes."""
 

@@ -82,8 +82,10 @@ class Server:
             )
 
     def probe(self) -> None:
-        """Raises Unavailable if the port cannot be had, which MLflow would say after seconds and with exit code 0, or if
-        the database does not let us in within seconds; MLflow would try for minutes."""
+        """Raises Unavailable if the port cannot be had, or the database does not let us in within seconds.
+
+        MLflow would say the one late, with exit code 0, and try the other for minutes.
+        """
         self._see_port()
         if database(self.uri) is not None:
             return

@@ -127,6 +127,18 @@ def test_a_results_directory_that_does_not(tmp_path: Path, monkeypatch: pytest.M
     assert "cannot be read back: Stale file handle" in only(results_findings(tmp_path)).says
 
 
+def test_mlflow_beside_results_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the directory cannot hold is not called good."""
+    (tmp_path / "file").touch()
+    found = only(tracking_findings(f"sqlite:///{tmp_path}/file/mlflow.db"))
+    assert (found.level, found.says) == (
+        "warn",
+        f"{tmp_path}/file/mlflow.db cannot be made: {tmp_path}/file is a file, not a directory",
+    )
+    monkeypatch.setattr(checkup.os, "access", lambda *_: False)
+    assert only(tracking_findings(f"sqlite:///{tmp_path}/new/mlflow.db")).says.endswith(f"{tmp_path} cannot be written")
+
+
 # MLflow --------------------------------------------------------------------------------------------------------------
 
 
