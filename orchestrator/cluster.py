@@ -4,11 +4,14 @@ import logging
 import os
 import secrets
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+
+import psutil
 
 from orchestrator.placement import Node
 from orchestrator.remote.access import SETTINGS, Token, environment
@@ -104,17 +107,54 @@ class Cluster:
 
 @contextmanager
 def embedded(slots: int, lost: Lost) -> Iterator[Cluster]:
-    """An embedded Ray on this machine, `slots` logical cores, closed to others by a token of its own."""
+    """An embedded Ray on this machine, `slots` logical cores, closed to others by a token of its own.
+
+    A word to end that goes to the whole group of processes, as a batch system's or a closed terminal's, is for us:
+    Ray's processes do not hear it, and are there until our trials have committed. At the end none of them is left.
+    """
     os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
-    with _connected(
-        "local Ray on this machine",
-        lost,
-        address="local",
-        num_cpus=slots,
-        include_dashboard=False,
-        runtime_env={"py_executable": shlex.quote(sys.executable)},  # Ray gives it to a shell, unquoted
-    ) as cluster:
-        yield cluster
+    before, started = _children(), set[psutil.Process]()
+    try:
+        with _connected(
+            "local Ray on this machine",
+            lost,
+            address="local",
+            num_cpus=slots,
+            include_dashboard=False,
+            runtime_env={"py_executable": shlex.quote(sys.executable)},  # Ray gives it to a shell, unquoted
+        ) as cluster:
+            try:
+                yield cluster
+            finally:
+                started |= _children() - before
+                _kill_at_shutdown()
+    finally:
+        for process in psutil.wait_procs(started, timeout=1)[1]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _kill_at_shutdown() -> None:
+    """Ray would ask its processes to end, which do not hear it, and wait a second for each."""
+    from ray._private import worker
+
+    if (node := worker._global_node) is not None:
+        kill = node.kill_all_processes
+        node.kill_all_processes = lambda **how: kill(**{**how, "allow_graceful": False})
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """What is started meanwhile never hears of SIGTERM and SIGHUP."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
 
 
 @contextmanager
@@ -134,7 +174,8 @@ def _connected(about: str, lost: Lost, **how: Any) -> Iterator[Cluster]:
     os.environ.update(QUIET)
     import ray
 
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
+    with _unheard():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
     try:
         cluster = Cluster(about, lost)
         with cluster.watched():

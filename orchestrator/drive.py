@@ -19,7 +19,7 @@ from rich.console import Console
 from orchestrator import schedule
 from orchestrator.cluster import Cluster
 from orchestrator.driver import Driver, DriverRecord
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, last_line
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.planning.simulate import simulate
 from orchestrator.queue import Queue, Standing
@@ -128,6 +128,8 @@ class _Post:
         """Keys of the trials that are to be asked to stop."""
         self.record: DriverRecord | None = None
         """To be written, unless it was."""
+        self.trouble: str | None = None
+        """Why the record could not be written when that was last tried."""
 
     @contextmanager
     def carried(self) -> Iterator[None]:
@@ -148,8 +150,14 @@ class _Post:
                     self._ledger.ask_to_stop(key, self._driver.run)
             record, self.record = self.record, None
             if record is not None:
-                with suppress(OSError):
-                    self._driver.write(record)
+                self._write(record)
+
+    def _write(self, record: DriverRecord) -> None:
+        try:
+            self._driver.write(record)
+            self.trouble = None
+        except OSError as error:
+            self.trouble = last_line(error)
 
 
 class _Helm:
@@ -160,6 +168,7 @@ class _Helm:
         self._looked = self._wanted = -inf
         self._stuck_since: float | None = None
         self._console, self._said = console, False
+        self._trouble: str | None = None
 
     def tick(self) -> None:
         """Once a second. Raises UnplaceableError when nothing has fitted any node for minutes."""
@@ -177,12 +186,24 @@ class _Helm:
         if now - self._wanted >= WANT_SECONDS:
             self._wanted = now
             self._cluster.want(self._queue.wanted()[:MOST_WANTED])
+        self._tell_trouble()
         if not self._queue.interrupted:
             self._see_whether_stuck(now)
         elif not self._said:
             self._said = True
-            with suppress(OSError):  # the terminal may be what ended
-                self._console.print("ending: what runs commits first; a second Ctrl-C ends it at once", highlight=False)
+            self._print("ending: what runs commits first; a second Ctrl-C ends it at once")
+
+    def _tell_trouble(self) -> None:
+        trouble = self._post.trouble
+        if (trouble is None) != (self._trouble is None):
+            at = time.strftime("%H:%M:%S")
+            can = "can be written again" if trouble is None else f"cannot be written: {trouble}; trials wait for it"
+            self._print(f"{at}: the results directory {can}")
+        self._trouble = trouble
+
+    def _print(self, line: str) -> None:
+        with suppress(OSError):  # the terminal may be what ended
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _see_whether_stuck(self, now: float) -> None:
         waiting = self._queue.unplaceable()

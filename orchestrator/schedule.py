@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -38,7 +39,7 @@ def run(queue: Queue, setting: Setting, cluster: Cluster, tick: Callable[[], Non
     hooks = _Hooks(queue, cluster, tick)
     with (
         _interruptible(hooks),
-        tempfile.TemporaryDirectory(prefix="ablate-tune-", dir=_memory()) as scratch,
+        _scratch() as scratch,
         redirect_stdout(io.StringIO()),
     ):
         tune.Tuner(
@@ -78,9 +79,16 @@ def _interruptible(hooks: "_Hooks") -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _memory() -> str | None:
-    """Where a folder that nobody needs afterwards costs no disk; None: wherever temporary files go."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - the folder in it is ours alone
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """A folder for what Tune writes and nobody reads, in memory where that can be; those of killed drivers go too."""
+    place = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())  # noqa: S108 - ours alone
+    for left in place.glob("ablate-tune-*"):
+        pid = left.name.split("-")[2]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"ablate-tune-{os.getpid()}-", dir=place) as scratch:
+        yield scratch
 
 
 def _placed(config: Mapping[str, Any]) -> Any:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ablations.cli.printing.progress import print_cancelled, print_ending, print
 from orchestrator import driver as driving
 from orchestrator import logs, steering
 from orchestrator.driver import Driver
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, Stopped
 from orchestrator.queue import Running, Standing
 from orchestrator.status import study_status
 from orchestrator.steering import Answer, take
@@ -84,7 +85,7 @@ def test_a_run_is_watched_and_cancelled_from_other_terminals(tmp_path: Path) -> 
         waiting = ablate(tmp_path, "cancel", "digits-resnet-8-A.s1")
         assert waiting.returncode == 0, waiting.stderr
         assert waiting.stdout.startswith(
-            "1 will not begin (digits-resnet-8-A.s1); nothing is lost, `ablate run steered`"
+            "1 will not begin (digits-resnet-8-A.s1); what was committed is kept, `ablate run steered`"
         )
         arm = ablate(tmp_path, "cancel", "steered", "digits-plain-14")
         assert arm.returncode == 0, arm.stderr
@@ -299,7 +300,11 @@ def lines(print_it: Callable[[Console], None], width: int = 80) -> list[str]:
 def test_what_became_of_what_was_cancelled_is_said(tmp_path: Path) -> None:
     """What ran with its commit, what waited, what still stops; or that there was nothing."""
     trials = [toy.trial(n, iterations=5000) for n in range(8)]
-    with Ledger(tmp_path).attempt(trials[0], provenance={}, commit_seconds=0) as attempt:
+    with (
+        suppress(Stopped),
+        Ledger(tmp_path).attempt(trials[0], provenance={}, commit_seconds=0, run="this run") as attempt,
+    ):
+        Ledger(tmp_path).ask_to_stop(trials[0].key, "this run")
         attempt.commit(1234, b"")
     keys = [each.key for each in trials]
 
@@ -308,9 +313,14 @@ def test_what_became_of_what_was_cancelled_is_said(tmp_path: Path) -> None:
 
     assert said(Answer(taken=True, cancelled=keys[:7], stopping=keys[7:])) == [
         "1 committed and stopped (toy-0.s0 at iteration 1,234); 6 will not begin (toy-1.s0, toy-2.s0, toy-3.s0,"
-        " toy-4.s0, toy-5.s0 and 1 more); 1 still stop (toy-7.s0); nothing is lost, `ablate run toys` takes them up"
-        " again"
+        " toy-4.s0, toy-5.s0 and 1 more); 1 still stop (toy-7.s0); what was committed is kept, `ablate run toys` takes"
+        " them up again"
     ]
+    with Ledger(tmp_path).attempt(trials[0], provenance={}, commit_seconds=0):
+        pass  # a second attempt, which commits nothing
+    assert said(Answer(taken=True, cancelled=keys[:1]))[0].startswith(
+        "1 stopped without a new commit (toy-0.s0 at iteration 1,234); what was committed is kept"
+    )
     assert said(Answer(taken=True, others=keys[:2])) == [
         "nothing of it ran or waited any more: 2 are done, failed or no part of the run"
     ]

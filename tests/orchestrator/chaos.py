@@ -485,7 +485,8 @@ class Judgement:
     redone: float = 0.0
     """Iterations per kill that were computed again."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """By victim, from the kill to the next step of the trial that it hit: of another attempt, but where MLflow was."""
+    """By victim, from the kill to the next step: of the grid, where its driver or head was hit, else of the trial that
+    was at its point; in another attempt, but where MLflow was hit."""
 
     @property
     def faultless(self) -> bool:
@@ -613,7 +614,8 @@ def _redone(attempts: Sequence[Mapping[str, Any]]) -> int:
 def _seconds(kills: Sequence[Kill], told: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for kill in kills:
-        attempts = [attempt["said"] for attempt in told.get(kill.key, ())]
+        whole = kill.victim in ("driver", "head")
+        attempts = [each["said"] for key, of in told.items() for each in of if whole or key == kill.key]
         said = [each for said in attempts for each in said if kill.victim == "mlflow" or said[0]["time"] > kill.time]
         steps = [each["time"] for each in said if each["what"] in ("stepped", "committed", "finished")]
         if later := [at for at in steps if at > kill.time]:

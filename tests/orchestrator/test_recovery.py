@@ -204,7 +204,7 @@ def test_a_node_on_which_trials_die(hosts: Hosts, tmp_path: Path) -> None:
         record = read_driver(chaos.results, "toys")
     assert record is not None
     (why,) = record.set_aside
-    assert "2 trials in a row died there" in why
+    assert "2 trials died there in a row" in why
     assert len(record.done) == 9
     assert sum(record.interruptions.values()) == 2
 

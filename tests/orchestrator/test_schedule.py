@@ -1,14 +1,18 @@
 """Trials on a real Ray: ordered, packed, resumed after a death, failed by their own error, done once."""
 
 import errno
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 import toy
 
@@ -158,6 +162,33 @@ def test_ctrl_c_has_all_that_runs_commit(tmp_path: Path, ray: Cluster) -> None:
     assert all(head is not None and head.iteration > 0 for head in heads)
     assert [each for each in ledger.trials() if each not in begun] == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_word_to_the_whole_group_is_for_the_driver(tmp_path: Path, sent: signal.Signals) -> None:
+    """A batch system and a closed terminal send it to Ray's processes too: trials commit, and no process is left."""
+    here = Path(toy.__file__).parent
+    given = {
+        "results": str(tmp_path), "commit_seconds": 3600,
+        "trials": [{"number": n, "iterations": 5000, "sleep": 0.02} for n in range(SLOTS)],
+    }  # fmt: skip
+    driver = subprocess.Popen(
+        [sys.executable, str(here / "drive_toys.py"), json.dumps(given)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here, here.parents[1])))},
+        start_new_session=True,
+    )
+    ledger = Ledger(tmp_path)
+    keys = [toy.trial(n).key for n in range(SLOTS)]
+    while not all(ledger.folder(key).alive() for key in keys):
+        assert driver.poll() is None
+        time.sleep(0.1)
+    ours = psutil.Process(driver.pid).children(recursive=True)
+    os.killpg(driver.pid, sent)
+    assert driver.wait() == -signal.SIGINT  # what Python makes of KeyboardInterrupt, which `ablate` makes 130
+    heads = [ledger.folder(key).head() for key in keys]
+    assert all(head is not None and 0 < head.iteration < 5000 for head in heads)
+    _, left = psutil.wait_procs(ours, timeout=10)
+    assert not [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_a_trial_that_is_cancelled_while_it_starts_holds_nothing(tmp_path: Path, ray: Cluster) -> None:

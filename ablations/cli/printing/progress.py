@@ -201,10 +201,14 @@ def print_ending(standing: Standing, names: Mapping[str, str], console: Console)
 def print_cancelled(study: RecordedStudy, told: Answer, ran: set[str], ledger: Ledger, console: Console) -> None:
     """What became of trials that were to stop; `ran` are the keys of those that ran then."""
     names = {key: f"{arm.name}.s{seed}" for arm in study.arms for seed, key in arm.trials}
-    heads = {key: ledger.folder(key).head() for key in told.cancelled if key in ran}
-    stopped = [f"{names[key]} at iteration {head.iteration:,}" if head else names[key] for key, head in heads.items()]
+    committed, lost = list[str](), list[str]()
+    for key in [key for key in told.cancelled if key in ran]:
+        head, last = ledger.folder(key).head(), ledger.folder(key).attempts()[-1:]
+        at = f"{names[key]} at iteration {head.iteration:,}" if head else names[key]
+        (committed if last and last[0].get("cause") == "stopped" else lost).append(at)
     waited = [names[key] for key in told.cancelled if key not in ran]
-    parts = [f"{len(stopped)} committed and stopped ({some(stopped)})"] if stopped else []
+    parts = [f"{len(committed)} committed and stopped ({some(committed)})"] if committed else []
+    parts += [f"{len(lost)} stopped without a new commit ({some(lost)})"] if lost else []
     parts += [f"{len(waited)} will not begin ({some(waited)})"] if waited else []
     if told.stopping:
         parts.append(f"{len(told.stopping)} still stop ({some(names[key] for key in told.stopping)})")
@@ -214,7 +218,7 @@ def print_cancelled(study: RecordedStudy, told: Answer, ran: set[str], ledger: L
         )
         return
     console.print(
-        f"{'; '.join(parts)}; nothing is lost, `ablate run {study.name}` takes them up again",
+        f"{'; '.join(parts)}; what was committed is kept, `ablate run {study.name}` takes them up again",
         highlight=False,
         soft_wrap=True,
     )
