@@ -368,7 +368,7 @@ def test_a_directory_that_cannot_be_written_is_refused(
     """Before anything begins; who only reads it is let."""
     monkeypatch.chdir(place)
     monkeypatch.delenv("ABLATE_RESULTS", raising=False)
-    monkeypatch.setattr("ablations.cli.directories.os.access", lambda *_: False)
+    monkeypatch.setattr("ablations.cli.directories.os.access", lambda _, mode, **__: not mode & os.W_OK)
     assert with_gpus(monkeypatch, [], verb, "tiny.yaml") == 2
     said = capsys.readouterr().err
     assert "cannot be written by this user; make it yours with chown or chmod, or name another with --results" in said
