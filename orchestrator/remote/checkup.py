@@ -87,7 +87,8 @@ def results_findings(results: Path) -> list[Finding]:
     try:
         folder = within(SECONDS, layout.__enter__)
     except OSError as error:
-        says = f"{results} cannot be written: {error}"
+        is_file = isinstance(error, FileExistsError | NotADirectoryError)
+        says = f"{results} cannot be written: {'it is, or lies in, a file' if is_file else error}"
         return [Finding(about=about, level="bad", says=says, do="choose another with --results or ABLATE_RESULTS")]
     try:
         seen = within(SECONDS, lambda: storage(folder, "mine"))
