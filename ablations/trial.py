@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -331,8 +331,15 @@ def _asked(export: Export, arm: str, seed: int) -> Trial:
     return found[seed]
 
 
+class _Parser(argparse.ArgumentParser):
+    """What is wrong is one line here too, without the six of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(_refuse(f"{message}; see `{self.prog} --help`", WRONG_INPUT))
+
+
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m ablations.trial", description="Run one trial of a study, with neither Ray nor MLflow."
     )
     parser.add_argument(

@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +25,6 @@ VERBS = (
 app = typer.Typer(
     help="Rebuild the experiments of Deep Residual Learning (He et al., 2015), and judge its claims. With --debug, any"
     " command shows the traceback of its error.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -34,17 +33,36 @@ for verb in VERBS:
     app.command()(verb)
 
 
+def _say_version(asked: bool) -> None:
+    from orchestrator.provenance import version
+
+    if asked:
+        typer.echo(f"ablate {version('ablate') or 'unknown'}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
     """Every error that a user can cause ends in one line on standard error and the exit code of DESIGN.md."""
     debug = "--debug" in sys.argv
     arguments = [each for each in sys.argv[1:] if each != "--debug"]
     usage_error: Any = typer.BadParameter.__mro__[2]  # click's own base of usage errors, whichever click typer carries
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments or ["--help"], standalone_mode=False)
+        if not arguments:
+            code = WRONG_INPUT  # the help is a person's answer; a script whose verb is missing is told
         if code == INTERRUPTED:  # typer's answer to Ctrl-C
             say("interrupted; what was committed is kept, and the same command goes on from there", INTERRUPTED)
     except usage_error as error:
-        code = say(f"{error.format_message()} See ablate --help.", WRONG_INPUT)
+        code = say(_usage(error), WRONG_INPUT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = OK
@@ -53,6 +71,17 @@ def main() -> None:
             traceback.print_exc()
         code = say(_line(error), _code(error))
     raise SystemExit(code if isinstance(code, int) else OK)
+
+
+def _usage(error: Any) -> str:
+    """What click says of an option or a verb, with the value that was given, which it leaves out, and where to look."""
+    context, said = error.ctx, error.format_message().rstrip(".")
+    problems = getattr(error.__cause__, "errors", list)()  # typer checks values with pydantic
+    if problems:
+        must = problems[0]["msg"].replace("Input should be", "must be")
+        said = f"{' / '.join(error.param.opts)}: {must}, not {str(problems[0]['input'])[:200]!r}"
+    verb = f" {context.info_name}" if context is not None and context.parent is not None else ""
+    return f"{said}; see `ablate{verb} --help`"
 
 
 def _code(error: Exception) -> int:
@@ -76,6 +105,10 @@ def _code(error: Exception) -> int:
 
 
 def _line(error: Exception) -> str:
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: {error.strerror}; make it yours with chown or chmod, or name another"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     if _code(error) != OUR_BUG:
         return str(error)
     return f"{type(error).__name__}: {error}; this is a bug in Ablate, --debug shows where"

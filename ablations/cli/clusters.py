@@ -1,6 +1,7 @@
 """A cluster as a run finds it: what is wrong with it, its nodes, whether the trials fit, and that it was lost."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     from orchestrator.trial import Trial
 
 
+MOST_PORT = 65535
+
+
+def refuse_address(address: str) -> None:
+    """Raises StudyError for anything but `HOST:PORT`, with an IPv6 address in brackets, or `auto`."""
+    found = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):([0-9]{1,5})", address)
+    if address != "auto" and not (found and 1 <= int(found[1]) <= MOST_PORT):
+        raise StudyError(
+            f"--address: is HOST:PORT of a Ray head, as 10.0.0.1:6379, or auto to find the one of this machine, not"
+            f" {address[:200]!r}; PORT is 1 to {MOST_PORT}"
+        )
+
+
 def look_at(address: str, results: Path, allow_open: bool) -> "tuple[Reached, Sequence[Node]]":
     """The cluster that this machine is a node of, and its nodes, once all that a run needs of them is seen."""
     from orchestrator.remote.access import find_token
@@ -27,6 +41,7 @@ def look_at(address: str, results: Path, allow_open: bool) -> "tuple[Reached, Se
         raise StudyError(
             f"--address: a run joins from a node, as HOST:PORT or auto; `ablate submit` goes to {address[:200]}"
         )
+    refuse_address(address)
     head = reach(address, find_token(), allow_open=allow_open)
     return head, usable(survey(head, results), results, digest=code_digest(), shared_here=None)
 

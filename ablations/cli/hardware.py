@@ -70,6 +70,13 @@ def this_machine(device: str, per_gpu: int | None, slots: int | None) -> "list[N
     return [Node(id="local", host="this machine", cpus=float(cpus), gpus=len(found))]
 
 
+def refuse_empty(gpus: str | None) -> str | None:
+    """An empty text, as of a shell's variable that is not set, is no option left out."""
+    if gpus == "":
+        assumed_nodes(gpus)
+    return gpus
+
+
 def assumed_nodes(asked: str) -> "list[Node]":
     """A cluster of so many GPUs, in which cores are not what is short."""
     from orchestrator.placement import Node

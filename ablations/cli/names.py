@@ -1,8 +1,10 @@
 """What the names on a command line stand for: arms and trials of a study, or a trial by the beginning of its key."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations.cli.exits import UNREACHABLE, fail
 from ablations.cli.loading import load_study
 from ablations.nearest import nearest
 from ablations.reader import StudyError
@@ -38,7 +40,7 @@ def recorded_trial(name: str, ledger: "Ledger") -> "tuple[RecordedArm, dict[str,
         if (about := ledger.folder(key).about()) and (about["name"] == name or key.startswith(name))
     ]
     if not found:
-        raise StudyError(f"{ledger.root}: no trial {name!r}; `ablate status STUDY --json` lists names and keys")
+        raise StudyError(_no_such_trial(name, ledger))
     if len(found) > 1:
         keys = ", ".join(each["key"] for each in found[:5])
         raise StudyError(f"{ledger.root}: {len(found)} trials are called {name!r}; give the key: {keys}")
@@ -63,11 +65,28 @@ def followed_trial(name: str, ledger: "Ledger") -> "Followed":
 
     found = logs.find(name, ledger, recorded_studies(ledger.root))
     if not found:
-        raise StudyError(f"{ledger.root}: no trial {name!r}; `ablate status STUDY --json` lists names and keys")
+        raise StudyError(_no_such_trial(name, ledger))
     if len(found) > 1:
         keys = ", ".join(each.key for each in found[:5])
         raise StudyError(f"{ledger.root}: {len(found)} trials are called {name!r}; give the key: {keys}")
     return found[0]
+
+
+def _no_such_trial(name: str, ledger: "Ledger") -> str:
+    """Why nothing can be shown: it is an arm, it has not begun, or nobody knows it."""
+    from orchestrator import logs
+    from orchestrator.studies import recorded_studies
+
+    studies = recorded_studies(ledger.root)
+    if found := logs.find(name, ledger, studies):
+        return f"{found[0].name}: has not begun; `ablate logs {name} --follow` waits for it"
+    for study in studies:
+        for arm in study.arms:
+            if arm.name == name:
+                trials = ", ".join(f"{name}.s{seed}" for seed, _ in arm.trials[:5])
+                return f"{name}: is an arm of study {study.name}; give one of its trials, as {trials}"
+    near = nearest(name, [part for study in studies for part in _parts(study)])
+    return f"{ledger.root}: no trial {name[:200]!r}{near}; `ablate status STUDY --json` lists names and keys"
 
 
 def to_cancel(names: list[str], results: Path) -> "tuple[RecordedStudy, list[str]]":
@@ -86,12 +105,38 @@ def to_cancel(names: list[str], results: Path) -> "tuple[RecordedStudy, list[str
     if len(having) == 1 or (not having and ended):
         asked = (having or ended)[0]
         return asked, _keys_of(asked, names)
-    said = " ".join(names)
     if having:
-        raise StudyError(f"{said}: runs of {', '.join(each.name for each in having)} have it; name the study before it")
+        runs, said = ", ".join(each.name for each in having), " ".join(names)
+        raise StudyError(f"{said}: runs of {runs} have it; name the study before it")
+    _refuse_if_starting(_study_name(names[0]), results)
+    raise StudyError(_none_has(names, records, running))
+
+
+def _refuse_if_starting(study: str, results: Path) -> None:
+    """A run holds its study before it has written what of it can be cancelled."""
+    from orchestrator.studies import NAME, holder
+
+    by = holder(results, study) if re.fullmatch(NAME, study) else None
+    if by:
+        fail(f"study {study} is starting ({by}), so there is nothing to cancel yet; again in a moment", UNREACHABLE)
+
+
+def _none_has(names: list[str], records: "list[RecordedStudy]", running: "list[RecordedStudy]") -> str:
+    """Which of the names is wrong, and what may have been meant."""
+    unknown = [name for name in names if not any(_keys_named(each, name) for each in records)]
+    if not unknown:
+        return f"{' '.join(names)}: no one run has all of it; cancel the parts of each run by themselves"
+    known = [name for name in names if name not in unknown]
+    near_to = [each for each in records if any(_keys_named(each, name) for name in known)] or running or records
+    parts = [part for each in near_to for part in _parts(each)]
+    near = nearest(unknown[0], [*(each.name for each in records), *parts])
     at_work = ", ".join(each.name for each in running) or "none"
-    near = nearest(names[0], [each.name for each in records])
-    raise StudyError(f"{said}: no study that was run here, nor part of one that is being run ({at_work}){near}")
+    return f"{' '.join(unknown)}: no study that was run here, nor part of one that is being run ({at_work}){near}"
+
+
+def _parts(study: "RecordedStudy") -> list[str]:
+    """Names of its arms and trials."""
+    return [*(arm.name for arm in study.arms), *(f"{arm.name}.s{seed}" for arm in study.arms for seed, _ in arm.trials)]
 
 
 def _study_name(source: str) -> str:
@@ -103,11 +148,7 @@ def _keys_of(study: "RecordedStudy", names: list[str]) -> list[str]:
     """Of these arms and trials of the study; without names, of all."""
     for name in names:
         if not _keys_named(study, name):
-            known = [
-                *(arm.name for arm in study.arms),
-                *(f"{a.name}.s{seed}" for a in study.arms for seed, _ in a.trials),
-            ]
-            near = nearest(name, known) or f"; its arms are {', '.join(arm.name for arm in study.arms)}"
+            near = nearest(name, _parts(study)) or f"; its arms are {', '.join(arm.name for arm in study.arms)}"
             raise StudyError(f"study {study.name} has no arm or trial {name[:200]!r}{near}")
     every = [key for arm in study.arms for _, key in arm.trials]
     return list(dict.fromkeys(key for name in names for key in _keys_named(study, name))) if names else every

@@ -5,6 +5,21 @@ from typing import Annotated
 
 import typer
 
+from ablations.reader import StudyError
+
+
+def _see_directory(results: Path) -> Path:
+    """What is in the way of a results directory is told by every verb alike, before anything is read."""
+    try:
+        nearest = next((each for each in (results, *results.parents) if each.exists()), None)
+        if nearest is None or nearest.is_dir():
+            return results
+        problem = "is a file, not a directory" if nearest == results else f"{nearest} is a file, not a directory"
+    except OSError as error:
+        problem = str(error.strerror)
+    raise StudyError(f"--results {results}: {problem}; name another with --results or ABLATE_RESULTS")
+
+
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="Name of a study that ships, or path of a study file.")
 ]
@@ -13,8 +28,15 @@ TrialArgument = Annotated[
     typer.Argument(metavar="TRIAL", help="Name of a trial, as digits-plain-20.s0, or the beginning of its key."),
 ]
 ResultsOption = Annotated[
+    Path,
+    typer.Option(
+        "--results", envvar="ABLATE_RESULTS", callback=_see_directory, help="Results directory, shared by all nodes."
+    ),
+]
+JudgedResultsOption = Annotated[
     Path, typer.Option("--results", envvar="ABLATE_RESULTS", help="Results directory, shared by all nodes.")
 ]
+"""For a verb that judges the directory itself, or that names one of another machine."""
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Change one value for every arm, as recipe.lr=0.03."),

@@ -5,11 +5,18 @@ from pathlib import Path
 
 from ablations.cli.options import RESULTS
 from ablations.cli.output import program
+from ablations.reader import StudyError
 
 
 def tracking_uri(asked: str | None, results: Path) -> str:
-    from orchestrator.tracking.addresses import default_uri
+    """Raises StudyError for what is no address, before anything is run."""
+    from orchestrator.tracking.addresses import SCHEMES, default_uri, is_address, without_password
 
+    if asked and not is_address(asked):
+        raise StudyError(
+            f"--tracking {without_password(asked[:200])!r}: is no address of MLflow; a server as http://HOST:5000, a"
+            f" database as sqlite:////absolute/FILE ({', '.join(SCHEMES)}), or left out"
+        )
     return asked or default_uri(results)
 
 

@@ -61,7 +61,7 @@ def _exposed(address: str) -> Finding:
     try:
         anyone = takes_anyone(address)
     except HeadError as error:
-        return Finding(about="ports", level="warn", says=str(error))
+        return Finding(about="ports", level="warn", says=error.says, do=error.do)
     if not anyone:
         return Finding(about="ports", level="ok", says=f"Ray at {address} asks for a token")
     says = f"Ray at {address} asks for no token, and listens on every interface: who reaches it runs code here"
@@ -87,7 +87,8 @@ def results_findings(results: Path) -> list[Finding]:
     try:
         folder = within(SECONDS, layout.__enter__)
     except OSError as error:
-        says = f"{results} cannot be written: {error}"
+        is_file = isinstance(error, FileExistsError | NotADirectoryError)
+        says = f"{results} cannot be written: {'it is, or lies in, a file' if is_file else error}"
         return [Finding(about=about, level="bad", says=says, do="choose another with --results or ABLATE_RESULTS")]
     try:
         seen = within(SECONDS, lambda: storage(folder, "mine"))
@@ -111,6 +112,10 @@ def tracking_findings(uri: str) -> list[Finding]:
     if stored is not None:
         if stored.exists() and not os.access(stored, os.W_OK):
             return [_mlflow(f"{stored} cannot be written", "make it yours with chown, or name another with --tracking")]
+        nearest = next(each for each in (stored, *stored.resolve().parents) if each.exists())
+        if nearest != stored and not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            what = "cannot be written" if nearest.is_dir() else "is a file, not a directory"
+            return [_mlflow(f"{stored} cannot be made: {nearest} {what}", "name another with --tracking or --results")]
         return [Finding(about="MLflow", level="ok", says=f"in {stored}")]
     try:
         server = Server.at(_without_password(uri), 5000)
@@ -173,7 +178,7 @@ def cluster_findings(address: str, results: Path, *, allow_open: bool, digest: s
             return _from_outside(Head(address), results, token, allow_open)
         return _from_inside(address, results, token, allow_open, digest)
     except HeadError as error:
-        return [Finding(about="cluster", level="bad", says=str(error))]
+        return [Finding(about="cluster", level="bad", says=error.says, do=error.do)]
 
 
 def _from_outside(head: Head, results: Path, token: Token | None, allow_open: bool) -> list[Finding]:

@@ -15,11 +15,16 @@ PORT = 8265
 UPLOAD_SECONDS = 120.0
 START_SECONDS = 60.0
 """A head that has just begun lets a job wait until its agent is there."""
+ANOTHER = f"give the address of the dashboard that `ray start --head` prints, as http://HOST:{PORT}"
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 class HeadError(ConnectionError):
-    """A cluster's head cannot be used; the message says why in one line."""
+    """A cluster's head cannot be used; the message says why in one line, and what to do."""
+
+    def __init__(self, says: str, do: str = "") -> None:
+        super().__init__(f"{says}; {do}" if do else says)
+        self.says, self.do = says, do
 
 
 class TakenError(Exception):
@@ -68,7 +73,7 @@ class Head:
                 )
             return version
         if answer.status not in (401, 403):
-            raise HeadError(f"{self.address} answered {answer.status}: is it the dashboard of a Ray head?")
+            raise HeadError(f"{self.address} answered {answer.status}, as no dashboard of a Ray head does", ANOTHER)
         if token is None:
             raise HeadError(
                 f"{self.address} needs a token: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or write ~/.ray/auth_token"
@@ -117,7 +122,7 @@ class Head:
             said = self._see(answer).json()
             return {"ray": said["ray_version"], "session": said["session_name"]}
         except (ValueError, KeyError, TypeError):
-            raise HeadError(f"{self.address} is no dashboard of a Ray head") from None
+            raise HeadError(f"{self.address} is no dashboard of a Ray head", ANOTHER) from None
 
     def _wanted(self, method: str, path: str) -> Answer:
         return self._see(self._ask(method, path))
@@ -136,4 +141,5 @@ class Head:
         try:
             return self._server.ask(method, path, headers, body, seconds)
         except NoAnswerError as error:
-            raise HeadError(str(error)) from error
+            do = "see that the head runs, and that its dashboard listens for this machine (ray start --dashboard-host)"
+            raise HeadError(str(error), do) from error

@@ -83,7 +83,11 @@ def _reach(address: str, token: Token | None) -> Mapping[str, Any]:
     try:
         said = _ask(["reach", address], environment(token), limits)
     except TimeoutError as error:
-        raise HeadError(f"Ray at {address} cannot be reached within {SECONDS:g} s: {error}") from None
+        do = "see that the head runs, and that this machine reaches its port"
+        raise HeadError(f"Ray at {address} cannot be reached within {SECONDS:g} s: {error}", do) from None
+    if "RpcError" in said.get("error", ""):  # gRPC's words for whatever else answers there
+        do = "HOST:PORT is the port that `ray start --head` prints, by default 6379"
+        raise HeadError(f"Ray at {address} cannot be used: what listens there is no Ray head", do)
     if "error" in said:
         raise HeadError(f"Ray at {address} cannot be used: {said['error']}")
     return said

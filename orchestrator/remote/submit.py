@@ -113,7 +113,7 @@ def follow(head: Head, job: str, write: Callable[[str], None]) -> int:
         except HeadError as error:
             if time.monotonic() - heard > SILENT_SECONDS:
                 raise HeadError(
-                    f"{error}, for {SILENT_SECONDS:.0f} s; what was committed is kept, and the job may go on"
+                    f"{error.says}, for {SILENT_SECONDS:.0f} s; what was committed is kept, and the job may go on"
                 ) from None
         else:
             if known["status"] in ENDED:

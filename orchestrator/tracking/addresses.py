@@ -4,6 +4,19 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+"""Of servers and databases that MLflow takes."""
+
+
+def is_address(uri: str) -> bool:
+    """Whether MLflow may take it: a server with a host, or a database."""
+    found = re.match(r"([a-z]+)(?:\+\w+)?:(//)?([^/?]*)", uri)
+    if found is None:
+        return uri == "databricks"
+    if found[1] in ("http", "https"):
+        return bool(found[2] and found[3])
+    return found[1] in SCHEMES and bool(found[2])
+
 
 def default_uri(results: Path) -> str:
     """SQLite beside the ledger."""

@@ -5,6 +5,7 @@ idempotent: a run is found by its trial's key before one is made, only committed
 which they were made, and MLflow drops a point that it has. A run that was deleted in MLflow is restored.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -144,4 +145,20 @@ class Publisher:
 
 def one_line(error: Exception) -> str:
     """What went wrong, of readable length and without anybody's password."""
-    return without_password(" ".join(str(error).split()) or type(error).__name__)[:400]
+    text = " ".join(str(error).split())
+    return without_password(_cause(text) or text or type(error).__name__)[:400]
+
+
+def _cause(text: str) -> str | None:
+    """What MLflow's client wraps in the words of its libraries, or in a page; None for every other text."""
+    if "Max retries exceeded" in text or "Connection aborted" in text:
+        if named := re.search(r"Failed to resolve '([^']+)'", text):
+            return f"no machine is called {named[1]}"
+        if "timed out" in text:
+            return "no answer in time"
+        if found := re.search(r"\[Errno \d+\] ([\w ]+)", text):
+            return found[1].lower()
+    answered = re.search(r"failed with error code (\d+) != 200\. Response body: (.*)", text)
+    if answered and re.match(r"'?\s*<", answered[2]):
+        return f"answers {answered[1]} and a page, as no MLflow server does; see the address"
+    return None

@@ -5,10 +5,12 @@ called: MLflow's own list of allowed hosts holds patterns such as `10.*`, which 
 """
 
 import configparser
+import errno
 import importlib.util
 import ipaddress
 import os
 import re
+import socket
 import stat
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,6 +50,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self._refuse_address()
+        _refuse_host(self.host)
         self._refuse_names()
         if self.auth is not None:
             _refuse_auth(self.auth)
@@ -79,7 +82,11 @@ class Server:
             )
 
     def probe(self) -> None:
-        """Raises Unavailable if the database does not let us in within seconds; MLflow would try for minutes."""
+        """Raises Unavailable if the port cannot be had, or the database does not let us in within seconds.
+
+        MLflow would say the one late, with exit code 0, and try the other for minutes.
+        """
+        self._see_port()
         if database(self.uri) is not None:
             return
         import psycopg2
@@ -89,6 +96,25 @@ class Server:
         except psycopg2.Error as error:
             reason = without_password(" ".join(str(error).split()))
             raise Unavailable(f"--tracking {without_password(self.uri)}: {reason}") from None
+
+    def _see_port(self) -> None:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listening.bind((self.host, self.port))
+            except OSError as error:
+                raise Unavailable(self._why_not(error)) from None
+
+    def _why_not(self, error: OSError) -> str:
+        if error.errno == errno.EADDRINUSE:
+            return f"--port {self.port}: something listens on {self.host}:{self.port} already; end it or choose another"
+        if error.errno == errno.EACCES:
+            return f"--port {self.port}: this user may not listen there; choose one of 1024 or more"
+        return (
+            f"--host {self.host}: this machine cannot listen there ({error.strerror}); choose one of its own addresses,"
+            " or 0.0.0.0 for all of them"
+        )
 
     @property
     def address(self) -> str:
@@ -124,6 +150,18 @@ class Server:
         return list(dict.fromkeys([*here, *with_port, *bare, *(f"{each}:{self.port}" for each in bare)]))
 
 
+def _refuse_host(host: str) -> None:
+    try:
+        found = host and socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        found = None
+    if not found:
+        raise ServerError(
+            f"--host {host!r}: is no address, nor a name that is known here; give an address of this machine, as"
+            " 127.0.0.1, or 0.0.0.0 for all of them"
+        )
+
+
 def _loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -135,6 +173,9 @@ def _refuse_auth(path: Path) -> None:
     """What MLflow would say with a traceback, or not at all."""
     if importlib.util.find_spec("flask_wtf") is None:
         raise Unavailable("--auth needs Flask-WTF, which is not installed: pip install 'ablate[server]'")
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "there is no such file"
+        raise ServerError(f"--auth {path}: {what}; name a file as docs/tracking.md shows it")
     config = configparser.ConfigParser(interpolation=None)
     try:
         read = config.read(path, encoding="utf-8")

@@ -19,7 +19,7 @@ from rich.console import Console
 from ablations.cli import main
 from ablations.cli.printing.progress import print_cancelled, print_ending, print_status, status_facts
 from orchestrator import driver as driving
-from orchestrator import steering
+from orchestrator import logs, steering
 from orchestrator.driver import Driver
 from orchestrator.ledger import Ledger, Stopped
 from orchestrator.queue import Running, Standing
@@ -170,6 +170,11 @@ def running(*trials: Trial) -> dict[str, Running]:
             2,
             "toyz: no study that was run here, nor part of one that is being run (none); did you mean 'toys'",
         ),
+        (
+            ["toy-0", "toy-11"],
+            2,
+            "toy-11: no study that was run here, nor part of one that is being run (none); did you mean 'toy-1'?",
+        ),
         (["toys"], 4, "study toys: no run of it is at work, so there is nothing to cancel"),
         (["toy-1.s0"], 4, "study toys: no run of it is at work, so there is nothing to cancel"),
         ([], 2, "Missing argument 'STUDY [ARM|TRIAL]...'"),
@@ -203,6 +208,57 @@ def test_an_arm_of_two_runs_needs_its_study(
             work.end()
     assert "toy-0: runs of ones, twos have it; name the study before it" in capsys.readouterr().err
     assert take(results, "ones") == take(results, "twos") == []
+
+
+def test_parts_of_two_runs_are_cancelled_one_by_one(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither name is wrong, and no run has both."""
+    for number, name in enumerate(("ones", "twos")):
+        write_study(results, toy.study(toy.trial(number), name=name))
+    assert called(monkeypatch, "cancel", "toy-0", "toy-1") == 2
+    assert "toy-0 toy-1: no one run has all of it; cancel the parts of each run by" in capsys.readouterr().err
+
+
+def test_a_run_that_starts_is_told_from_none(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It holds its study, and has not yet written what of it can be cancelled."""
+    with sole_run(results, "toys"):
+        assert called(monkeypatch, "cancel", "toys") == 4
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: study toys is starting (pid {os.getpid()} on ")
+    assert said.count("\n") == 1
+
+
+def test_a_trial_that_has_not_begun_is_not_shown(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what would help is named."""
+    write_study(results, toy.study(toy.trial(0)))
+    assert called(monkeypatch, "show", "toy-0.s0") == 2
+    assert capsys.readouterr().err == "error: toy-0.s0: has not begun; `ablate logs toy-0.s0 --follow` waits for it\n"
+
+
+def test_who_follows_a_trial_that_waits_is_told_so(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, on standard error; then it is followed to its end."""
+    work = Work(results, toy.trial(0))
+    work.tell(Standing(total=1))
+    monkeypatch.setattr("orchestrator.logs.LOOK_SECONDS", 0.0)
+    real, looks = logs.why_over, iter([False, False, True])
+
+    def why_over(*asked: Any) -> str | None:
+        if next(looks):
+            work.end()
+        return real(*asked)
+
+    monkeypatch.setattr(logs, "why_over", why_over)
+    assert called(monkeypatch, "logs", "toy-0.s0", "-f") == 0
+    said = capsys.readouterr()
+    assert said.err == "toy-0.s0: has not begun; waiting for it (Ctrl-C ends the waiting alone)\n"
+    assert said.out.startswith("toy-0.s0: no attempt is at work")
 
 
 def test_what_is_settled_is_not_asked_for(
@@ -427,8 +483,13 @@ def test_logs_of_a_trial_are_printed(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["toy-9.s0"], "no trial 'toy-9.s0'; `ablate status STUDY --json` lists names and keys"),
-        (["toy-1.s0"], "toy-1.s0: there is no log of it; `ablate show toy-1.s0` lists its attempts, --follow waits"),
+        (["nothing"], "no trial 'nothing'; `ablate status STUDY --json` lists names and keys"),
+        (
+            ["toy-9.s0"],
+            "no trial 'toy-9.s0'; did you mean 'toy-1.s0'?; `ablate status STUDY --json` lists names and keys",
+        ),
+        (["toy-1.s0"], "toy-1.s0: has not begun; `ablate logs toy-1.s0 --follow` waits for it"),
+        (["toy-1"], "toy-1: is an arm of study toys; give one of its trials, as toy-1.s0"),
         (["toy-0.s0", "--attempt", "4"], "attempt 4 of toy-0.s0: there is no log of it; "),
         (["00000000"], "2 trials are called '00000000'; give the key: "),
         (["toy-0.s0", "--lines", "0"], "--lines"),

@@ -655,16 +655,22 @@ def test_a_damaged_ledger_is_one_line(shell: Shell, results: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["digits-depth"], [*ARM, "--seed", "x"], [*ARM, "--device", "tpu"], [*ARM, "--commit-seconds", "-1"]],
+    [
+        *([], ["digits-depth"], [*ARM, "--seed", "x"], [*ARM, "--device", "tpu"], [*ARM, "--commit-seconds", "-1"]),
+        [*ARM, "--replicas", "0"],
+    ],
 )
 def test_arguments_that_cannot_be_read_are_exit_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the usage, and what is wrong."""
+    """One line with what is wrong, and where to look."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.endswith("; see `python -m ablations.trial --help`\n")
+    assert said.count("\n") == 1
 
 
 # On a GPU

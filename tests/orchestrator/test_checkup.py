@@ -112,6 +112,10 @@ def test_a_results_directory_that_works(tmp_path: Path) -> None:
 def test_a_results_directory_that_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot be made, cannot be locked, or is full."""
     assert "cannot be written" in only(results_findings(tmp_path / "a" / "b")).says
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "results"):
+        found = only(results_findings(path))
+        assert (found.level, found.says) == ("bad", f"{path} cannot be written: it is, or lies in, a file")
     monkeypatch.setattr(onsite, "_lock", lambda _: "free")
     found = only(results_findings(tmp_path))
     assert (found.level, found.says) == ("bad", f"file locks do not work in {tmp_path}")
@@ -125,6 +129,18 @@ def test_a_results_directory_that_does_not(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(checkup, "storage", torn)
     assert "cannot be read back: Stale file handle" in only(results_findings(tmp_path)).says
+
+
+def test_mlflow_beside_results_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the directory cannot hold is not called good."""
+    (tmp_path / "file").touch()
+    found = only(tracking_findings(f"sqlite:///{tmp_path}/file/mlflow.db"))
+    assert (found.level, found.says) == (
+        "warn",
+        f"{tmp_path}/file/mlflow.db cannot be made: {tmp_path}/file is a file, not a directory",
+    )
+    monkeypatch.setattr(checkup.os, "access", lambda *_: False)
+    assert only(tracking_findings(f"sqlite:///{tmp_path}/new/mlflow.db")).says.endswith(f"{tmp_path} cannot be written")
 
 
 # MLflow --------------------------------------------------------------------------------------------------------------

@@ -70,14 +70,14 @@ def test_a_head_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_head_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(HeadError, match="cannot be reached: Connection refused"):
+    with pytest.raises(HeadError, match="cannot be reached: Connection refused; see that the head runs"):
         Head(f"http://127.0.0.1:{port}").admit(None, allow_open=False)
 
 
 @pytest.mark.parametrize(
     ("reply", "line"),
     [
-        ((404, b""), "answered 404: is it the dashboard of a Ray head"),
+        ((404, b""), "answered 404, as no dashboard of a Ray head does; give the address"),
         ((200, b"<html>"), "is no dashboard of a Ray head"),
         ((200, b"{}"), "is no dashboard of a Ray head"),
     ],

@@ -87,6 +87,10 @@ def test_an_open_head_is_refused_unless_it_is_asked_for(monkeypatch: pytest.Monk
         (said({"step": "started"}) + "\ntime.sleep(60)", r"cannot be reached within 0.5 s: no answer"),
         (said({"step": "started"}) + "\nos.abort()", r"cannot be reached within 0.5 s: Ray ended without a word"),
         (said({"step": "done", "error": "ConnectionError: no"}), r"cannot be used: ConnectionError: no"),
+        (
+            said({"step": "done", "error": "RpcError: failed to connect to all addresses; last error: UNAVAILABLE"}),
+            r"cannot be used: what listens there is no Ray head; HOST:PORT is the port that `ray start --head` prints",
+        ),
     ],
 )
 def test_a_head_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, script: str, line: str) -> None:

@@ -1,8 +1,10 @@
 """MLflow's server as one command: what is refused before it starts, and a team's server on a real PostgreSQL."""
 
 import base64
+import errno
 import importlib.util
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,11 +40,14 @@ TEAM: Mapping[str, Any] = {"uri": "postgresql://mlflow@db.example.org/runs", "ar
         ({"uri": "sqlite:////nowhere/mlflow.db"}, "there is none yet; run a study, or `ablate publish` one"),
         ({"uri": "mysql://me:word@db/runs"}, "is sqlite:///FILE or postgresql://USER@HOST/DATABASE"),
         ({"host": "0.0.0.0"}, "say by which names they call it, as --allowed-hosts tracking.example.org"),
-        ({"host": "tracking.example.org"}, "say by which names they call it"),
+        ({"host": "10.0.0.7"}, "say by which names they call it"),
+        ({"host": "nohost.invalid"}, "--host 'nohost.invalid': is no address, nor a name that is known here"),
+        ({"host": ""}, "--host '': is no address"),
         ({"names": ["10.*"]}, "no patterns, for 10.* fits 10.evil.com too"),
         ({"names": ["*"]}, "no patterns"),
         ({"names": ["http://tracking.example.org"]}, "names or addresses, as tracking.example.org"),
-        ({"auth": Path("/nowhere.ini")}, "has no default_permission under [mlflow]"),
+        ({"auth": Path("/nowhere.ini")}, "--auth /nowhere.ini: there is no such file"),
+        ({"auth": Path("/")}, "--auth /: is a directory; name a file as docs/tracking.md shows it"),
     ],
     ids=str,
 )
@@ -83,6 +88,23 @@ def test_a_missing_package_is_named(package: str, given: dict[str, Any], monkeyp
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == package else find(name))
     with pytest.raises(Unavailable, match=r"is not installed: pip install 'ablate\[server\]'"):
         Server(**TEAM, **given)
+
+
+def test_a_port_that_cannot_be_had_is_told_before_mlflow_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken, or it is not this user's, or the address is another machine's."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"--port {port}: something listens on 127.0.0.1:{port} already"):
+            Server(**TEAM, port=port).probe()
+    with pytest.raises(Unavailable, match=r"--host 192\.0\.2\.1: this machine cannot listen there \("):
+        Server(**TEAM, host="192.0.2.1", names=["a.example.org"]).probe()
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(module.socket.socket, "bind", refused)
+    with pytest.raises(Unavailable, match="--port 80: this user may not listen there; choose one of 1024 or more"):
+        Server(**TEAM, port=80).probe()
 
 
 def option(server: Server, name: str) -> list[str]:

@@ -18,7 +18,7 @@ from orchestrator.tracking import forwarder as forwarding
 from orchestrator.tracking import publisher as publishing
 from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.exhibits import metric_name
-from orchestrator.tracking.publisher import Publisher, TrackingError, publish
+from orchestrator.tracking.publisher import Publisher, TrackingError, one_line, publish
 
 pytest.importorskip("mlflow")
 from mlflow.entities import Run as MlflowRun
@@ -147,6 +147,36 @@ def test_undefined_values_arrive(ledger: Ledger) -> None:
     ((_, value),) = points(ledger, run, "train_loss_nats")
     assert math.isnan(value)
     assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "diverged")
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (
+            "API request to http://h:9/x failed with exception HTTPConnectionPool(host='h', port=9): Max retries"
+            " exceeded with url: /x (Caused by NewConnectionError(\"HTTPConnection(host='h', port=9): Failed to"
+            ' establish a new connection: [Errno 111] Connection refused"))',
+            "connection refused",
+        ),
+        (
+            "Max retries exceeded with url: /x (Caused by NameResolutionError(\"HTTPConnection(host='no.invalid'):"
+            " Failed to resolve 'no.invalid' ([Errno -2] Name or service not known)\"))",
+            "no machine is called no.invalid",
+        ),
+        ("Max retries exceeded with url: /x (Caused by ReadTimeoutError('Read timed out.'))", "no answer in time"),
+        (
+            "API request to endpoint /x failed with error code 404 != 200. Response body: '<!DOCTYPE HTML>\n<html>'",
+            "answers 404 and a page, as no MLflow server does; see the address",
+        ),
+        (
+            "API request to endpoint /x failed with error code 401 != 200. Response body: 'not authenticated'",
+            "API request to endpoint /x failed with error code 401 != 200. Response body: 'not authenticated'",
+        ),
+    ],
+)
+def test_what_libraries_wrap_is_unwrapped(said: str, cause: str) -> None:
+    """A user is told the cause; what a server says for itself is told as it is."""
+    assert one_line(Exception(said)) == cause
 
 
 def test_an_unreachable_server_is_one_line(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ablations.cli.clusters import code_digest, code_root, refuse_what_does_not_fit, usable
+from ablations.cli.clusters import code_digest, code_root, refuse_address, refuse_what_does_not_fit, usable
 from ablations.cli.exits import INTERRUPTED, UNREACHABLE, fail
 from ablations.cli.hardware import choose_device, refuse_without_gpu, trials_per_gpu
 from ablations.cli.loading import load_study, trials_of
@@ -16,10 +16,10 @@ from ablations.cli.options import (
     CommitOption,
     DeviceOption,
     JsonOption,
+    JudgedResultsOption,
     OnlyOption,
     OpenOption,
     PerGpuOption,
-    ResultsOption,
     SeedsOption,
     SetOption,
     SlotsOption,
@@ -37,7 +37,7 @@ def submit(
     address: Annotated[str, typer.Option(metavar="http://HOST:8265", help="Dashboard of the cluster's head.")],
     overrides: SetOption = None,
     seeds: SeedsOption = None,
-    results: ResultsOption = RESULTS,
+    results: JudgedResultsOption = RESULTS,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of the data sets on the cluster; by default in the results.")
     ] = None,
@@ -66,6 +66,7 @@ def submit(
 
     _see_absolute("--results", results)
     _see_absolute("--data", data or results)
+    tracking_uri(tracking, results)  # what is no address here is none there
     head, loaded = Head(address), load_study(study, overrides, seeds)
     wanted = asked_for(loaded, only)
     trials_per_gpu(per_gpu, "cuda")  # a word that is no number is wrong on any cluster
@@ -117,7 +118,7 @@ def doctor(
             metavar="ADDRESS", help="Cluster too: http://HOST:8265, or HOST:PORT or auto on one of its nodes."
         ),
     ] = None,
-    results: ResultsOption = RESULTS,
+    results: JudgedResultsOption = RESULTS,
     tracking: TrackingOption = None,
     allow_open: OpenOption = False,
     as_json: JsonOption = False,
@@ -134,10 +135,14 @@ def doctor(
         tracking_findings,
     )
     from orchestrator.remote.findings import bad
+    from orchestrator.remote.jobs import Head
 
+    uri = tracking_uri(tracking, results)
+    if address is not None:
+        _ = Head(address) if "://" in address else refuse_address(address)
     found = [*machine_findings(), *token_findings(), *exposed(), *results_findings(results.resolve())]
-    found += tracking_findings(tracking_uri(tracking, results))
-    if address:
+    found += tracking_findings(uri)
+    if address is not None:
         found += cluster_findings(address, results, allow_open=allow_open, digest=code_digest())
     if as_json:
         print_json([asdict(each) for each in found])

@@ -45,14 +45,18 @@ def logs(
 
     ledger = Ledger(results)
     found = followed_trial(trial, ledger)
+    folder = ledger.folder(found.key)
     if follow:
+        if not read.logs(folder, attempt) and read.why_over(ledger, found, attempt) is None:
+            typer.echo(f"{found.name}: has not begun; waiting for it (Ctrl-C ends the waiting alone)", err=True)
         for piece in read.follow(ledger, found, attempt, lines):
             typer.echo(piece, nl=False)
         return
-    folder = ledger.folder(found.key)
     if not read.logs(folder, attempt):
+        if folder.about() is None:
+            raise StudyError(f"{found.name}: has not begun; `ablate logs {trial} --follow` waits for it")
         which = f"attempt {attempt} of {found.name}" if attempt else found.name
-        raise StudyError(f"{which}: there is no log of it; `ablate show {trial}` lists its attempts, --follow waits")
+        raise StudyError(f"{which}: there is no log of it; `ablate show {trial}` lists its attempts")
     pieces = read.printed(folder, attempt)
     for piece in pieces if lines is None else [read.last_lines(pieces, lines)]:
         typer.echo(piece, nl=False)

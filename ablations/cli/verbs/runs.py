@@ -9,11 +9,13 @@ import typer
 
 from ablations.cli.clusters import look_at, lost, refuse_what_does_not_fit
 from ablations.cli.datasets import prepare_data
+from ablations.cli.directories import refuse_read_only
 from ablations.cli.exits import DAMAGED, INTERRUPTED, TRIALS_FAILED, fail
 from ablations.cli.hardware import (
     assumed_nodes,
     choose_device,
     hardware_model,
+    refuse_empty,
     refuse_without_gpu,
     this_machine,
     trials_per_gpu,
@@ -61,6 +63,7 @@ def plan(
         typer.Option(
             "--gpus",
             metavar="N|MxN",
+            callback=refuse_empty,
             help="Plan for a cluster that need not be there: a node with N GPUs, or M nodes with N each.",
         ),
     ] = None,
@@ -149,7 +152,9 @@ def run(
     loaded = load_study(study, overrides, seeds)
     limits = Limits(slots=slots, only=asked_for(loaded, only), budget_hours=budget)
     results, console = results.resolve(), stderr()
-    head, joining = look_at(address, results, allow_open) if address else (None, None)
+    uri = tracking_uri(tracking, results) if track else None
+    refuse_read_only(results)
+    head, joining = look_at(address, results, allow_open) if address is not None else (None, None)
     on = choose_device(device, joining)
     sharing = trials_per_gpu(per_gpu, on)
     refuse_without_gpu(loaded, on)
@@ -166,7 +171,7 @@ def run(
         setting(results, on, commit_seconds),
         partial(joined, head.address, lost, head.token) if head else partial(embedded, int(nodes[0].cpus), lost),
         limits,
-        tracking=tracking_uri(tracking, results) if track else None,
+        tracking=uri,
         console=console,
     )
     print_ending(standing, {trial.key: trial.name for trial in trials}, console)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ablations.cli.directories import refuse_read_only
 from ablations.cli.exits import UNREACHABLE, fail
-from ablations.cli.loading import recorded_runs
+from ablations.cli.loading import record_of
 from ablations.cli.options import RESULTS, ResultsOption, StudyArgument, TrackingOption
 from ablations.cli.tracking import tracking_uri
 from ablations.reader import StudyError
@@ -20,9 +21,16 @@ def publish(study: StudyArgument, results: ResultsOption = RESULTS, tracking: Tr
     from orchestrator.tracking.publisher import TrackingError
     from orchestrator.tracking.publisher import publish as copy
 
-    record, _ = recorded_runs(study, None, None, results)
+    uri, ledger = tracking_uri(tracking, results), Ledger(results)
+    record = record_of(study, None, None, results)
+    if not any(ledger.folder(key).path.exists() for arm in record.arms for _, key in arm.trials):
+        raise StudyError(
+            f"{results}: nothing of study {record.name} is there to publish; run it first, or name the directory of its"
+            " run with --results"
+        )
+    refuse_read_only(results)
     try:
-        touched = copy(Ledger(results), record, tracking_uri(tracking, results))
+        touched = copy(ledger, record, uri)
     except TrackingError as error:
         fail(str(error), UNREACHABLE)
     typer.echo(f"{touched} runs brought up to date")
