@@ -214,7 +214,8 @@ class _Hooks:
         return Cause.DIED if running is not None and running.node in alive else Cause.NODE_LOST
 
     def clear(self, controller: Any) -> None:
-        """Once in each step of Tune's: have it give up what waits for a node that is gone, and what does not stop though it was asked to."""
+        """Once in each step of Tune's: have it give up what waits for a node that is gone, and what does not stop when
+        asked to."""
         self._controller, self._steps = controller, self._steps + 1
         self._let_go_of_workers()
         alive, now = {node.id for node in self._cluster.nodes}, time.monotonic()
