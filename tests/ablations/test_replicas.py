@@ -436,7 +436,7 @@ def killed(place: Path, victim: str, moment: int) -> tuple[int, str]:
     while not ((keys := ledger.trials()) and (head := ledger.folder(keys[0]).head()) and head.iteration >= moment):
         assert process.poll() is None
         time.sleep(0.005)
-    (other,) = psutil.Process(process.pid).children()
+    (other,) = [each for each in psutil.Process(process.pid).children() if "ablations.follower" in each.cmdline()]
     os.kill(process.pid if victim == "first" else other.pid, signal.SIGKILL)
     _, said = process.communicate(timeout=240)
     _, alive = psutil.wait_procs([other], timeout=240)
