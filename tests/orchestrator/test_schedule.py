@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 import toy
 
 from orchestrator import schedule, worker
-from orchestrator.cluster import Cluster, embedded
+from orchestrator.cluster import Cluster
 from orchestrator.ledger import Ledger
 from orchestrator.placement import Node
 from orchestrator.planning.plan import PlannedTrial, plan
@@ -40,16 +40,6 @@ class Noted(Queue):
         return started
 
 
-@pytest.fixture(scope="module")
-def ray() -> Iterator[Cluster]:
-    """One cluster for all: Ray keeps the first token that a process shows. Its workers find the toy, and this tree."""
-    here = Path(toy.__file__).parent
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (here, here.parents[1]))))
-        with embedded(SLOTS, pytest.fail) as cluster:
-            yield cluster
-
-
 def nothing() -> None:
     """Of a run that nobody steers."""
 
@@ -58,7 +48,7 @@ def setting(root: Path, commit_seconds: float = 0.0) -> Setting:
     return Setting(results=str(root), entry="toy:run", site={}, commit_seconds=commit_seconds)
 
 
-def test_a_grid_on_ray(tmp_path: Path, ray: Cluster) -> None:
+def test_a_grid_on_ray(tmp_path: Path, cluster: Cluster) -> None:
     """Each trial is done once; the killed one is resumed from its last commit; the broken one is tried twice; a warm
     worker serves one trial after another, and never more at a time than there are slots."""
     trials = [
@@ -67,8 +57,8 @@ def test_a_grid_on_ray(tmp_path: Path, ray: Cluster) -> None:
         toy.trial(7, iterations=5, raise_at=3),
     ]
     ledger = Ledger(tmp_path)
-    queue = Noted(plan(trials, ledger).open, ledger, ray.nodes)
-    schedule.run(queue, setting(tmp_path), ray, nothing)
+    queue = Noted(plan(trials, ledger).open, ledger, cluster.nodes)
+    schedule.run(queue, setting(tmp_path), cluster, nothing)
     failed = {trials[7].key: "RuntimeError: iteration 3 cannot be done"}
     assert queue.standing.failed == failed
     assert sorted(queue.standing.done) == [trial.key for trial in trials[:7]]
@@ -92,15 +82,15 @@ def test_a_grid_on_ray(tmp_path: Path, ray: Cluster) -> None:
     assert [each.trial.key for each in now.open] == [trials[7].key]
 
 
-def test_grown_trials_on_ray(tmp_path: Path, ray: Cluster) -> None:
+def test_grown_trials_on_ray(tmp_path: Path, cluster: Cluster) -> None:
     """A chain ends in order though slots are free, each beginning from the end of the one before; with a broken one
     those that come after it fail, and the run ends."""
     chain = [toy.trial(0, sleep=0.02), toy.trial(1, after=0), toy.trial(2, after=1)]
     broken = [toy.trial(3, raise_at=3), toy.trial(4, after=3, iterations=40)]
     ledger = Ledger(tmp_path)
     now = plan([*reversed(chain), *reversed(broken)], ledger)
-    queue = Queue(now.open, ledger, ray.nodes)
-    schedule.run(queue, setting(tmp_path), ray, nothing)
+    queue = Queue(now.open, ledger, cluster.nodes)
+    schedule.run(queue, setting(tmp_path), cluster, nothing)
     assert sorted(queue.standing.done) == [trial.key for trial in chain]
     assert queue.standing.failed[broken[1].key] == (
         "it begins from toy-3.s0, which failed: RuntimeError: iteration 3 cannot be done"
@@ -118,12 +108,12 @@ def _curves(ledger: Ledger, key: str) -> bytes:
     return ledger.folder(key).valid("curves.jsonl", head)
 
 
-def test_a_trial_that_is_cancelled_commits_and_stops(tmp_path: Path, ray: Cluster) -> None:
+def test_a_trial_that_is_cancelled_commits_and_stops(tmp_path: Path, cluster: Cluster) -> None:
     """Within seconds, far from its end; what it had done is kept, another run takes it up, and the others go on."""
     long, short = toy.trial(0, iterations=2000, sleep=0.05), toy.trial(1, iterations=5)
     (tmp_path / "studies").mkdir()
     ledger = Ledger(tmp_path)
-    queue = Queue(plan([long, short], ledger).open, ledger, ray.nodes)
+    queue = Queue(plan([long, short], ledger).open, ledger, cluster.nodes)
 
     def tick() -> None:
         if queue.standing.done and not queue.standing.cancelled:
@@ -131,7 +121,7 @@ def test_a_trial_that_is_cancelled_commits_and_stops(tmp_path: Path, ray: Cluste
         for key in queue.stops:
             ledger.ask_to_stop(key, "this run")
 
-    schedule.run(queue, replace(setting(tmp_path, 3600), run="this run"), ray, tick)
+    schedule.run(queue, replace(setting(tmp_path, 3600), run="this run"), cluster, tick)
     assert queue.standing.cancelled == {long.key: "ada"}
     (attempt,) = ledger.folder(long.key).attempts()
     head = ledger.folder(long.key).head()
@@ -141,12 +131,12 @@ def test_a_trial_that_is_cancelled_commits_and_stops(tmp_path: Path, ray: Cluste
     assert [each.trial.name for each in plan([long, short], ledger).open] == [long.name]
 
 
-def test_ctrl_c_has_all_that_runs_commit(tmp_path: Path, ray: Cluster) -> None:
+def test_ctrl_c_has_all_that_runs_commit(tmp_path: Path, cluster: Cluster) -> None:
     """Nothing that was computed is lost, however long ago the last commit was; what waited has not begun."""
     trials = [toy.trial(n, iterations=2000, sleep=0.05) for n in range(SLOTS + 1)]
     (tmp_path / "studies").mkdir()
     ledger = Ledger(tmp_path)
-    queue = Queue(plan(trials, ledger).open, ledger, ray.nodes)
+    queue = Queue(plan(trials, ledger).open, ledger, cluster.nodes)
     begun = set[str]()
 
     def tick() -> None:
@@ -157,7 +147,7 @@ def test_ctrl_c_has_all_that_runs_commit(tmp_path: Path, ray: Cluster) -> None:
             ledger.ask_to_stop(key, "this run")
 
     with pytest.raises(KeyboardInterrupt):
-        schedule.run(queue, replace(setting(tmp_path, 3600), run="this run"), ray, tick)
+        schedule.run(queue, replace(setting(tmp_path, 3600), run="this run"), cluster, tick)
     heads = [ledger.folder(key).head() for key in begun]
     assert all(head is not None and head.iteration > 0 for head in heads)
     assert [each for each in ledger.trials() if each not in begun] == []
@@ -191,45 +181,45 @@ def test_a_word_to_the_whole_group_is_for_the_driver(tmp_path: Path, sent: signa
     assert not [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_trial_that_is_cancelled_while_it_starts_holds_nothing(tmp_path: Path, ray: Cluster) -> None:
+def test_a_trial_that_is_cancelled_while_it_starts_holds_nothing(tmp_path: Path, cluster: Cluster) -> None:
     """Its worker's place is free for a trial of another size."""
     trials = [toy.trial(0), toy.trial(1, iterations=3), toy.trial(2, iterations=3, cpus=SLOTS)]
     ledger = Ledger(tmp_path)
-    queue = Queue(toy.planned(*trials), ledger, ray.nodes)
+    queue = Queue(toy.planned(*trials), ledger, cluster.nodes)
     started = time.monotonic()
 
     def tick() -> None:
         if time.monotonic() - started > 0.5 and not queue.standing.cancelled:
             queue.cancel([trials[0].key], "ada")
 
-    schedule.run(queue, setting(tmp_path), ray, tick)
+    schedule.run(queue, setting(tmp_path), cluster, tick)
     assert {*queue.standing.done, *queue.standing.cancelled} == {trial.key for trial in trials}
     assert trials[2].key in queue.standing.done
 
 
-def test_what_does_not_stop_is_ended(tmp_path: Path, ray: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_stop_is_ended(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial that never asks whether it should: its process is killed after a time of grace, the next trial gets
     another, and no node is blamed."""
     monkeypatch.setattr(schedule, "GRACE_SECONDS", 1.0)
     deaf, other = toy.trial(0, iterations=1, sleep=3600.0), toy.trial(1, iterations=3, cpus=SLOTS)
     ledger = Ledger(tmp_path)
-    queue = Queue(toy.planned(deaf, other), ledger, ray.nodes)
+    queue = Queue(toy.planned(deaf, other), ledger, cluster.nodes)
 
     def tick() -> None:
         if ledger.folder(deaf.key).alive():
             queue.cancel([deaf.key], "ada")
 
-    schedule.run(queue, setting(tmp_path), ray, tick)
+    schedule.run(queue, setting(tmp_path), cluster, tick)
     assert queue.standing.cancelled == {deaf.key: "ada"}
     assert queue.standing.done == [other.key]
     assert not queue.standing.set_aside
 
 
-def test_a_trial_that_is_cancelled_before_tune_takes_it_up(tmp_path: Path, ray: Cluster) -> None:
+def test_a_trial_that_is_cancelled_before_tune_takes_it_up(tmp_path: Path, cluster: Cluster) -> None:
     """In the same step in which it was handed out: the run ends well."""
     trials = [toy.trial(0, iterations=3), toy.trial(1)]
-    queue = Cancelling(toy.planned(*trials), Ledger(tmp_path), ray.nodes)
-    schedule.run(queue, setting(tmp_path), ray, nothing)
+    queue = Cancelling(toy.planned(*trials), Ledger(tmp_path), cluster.nodes)
+    schedule.run(queue, setting(tmp_path), cluster, nothing)
     assert queue.standing.done == [trials[0].key]
     assert queue.standing.cancelled == {trials[1].key: "ada"}
 
@@ -270,16 +260,16 @@ def test_a_worker_knows_when_the_results_are_away(tmp_path: Path, monkeypatch: p
     assert execute(toy.trial(0), away).cause is Cause.STORAGE
 
 
-def test_trouble_in_a_hook_ends_the_run_with_its_own_words(tmp_path: Path, ray: Cluster) -> None:
+def test_trouble_in_a_hook_ends_the_run_with_its_own_words(tmp_path: Path, cluster: Cluster) -> None:
     """Tune is told that all is over, instead of an exception that it would wrap in pages."""
     ledger = Ledger(tmp_path)
-    queue = Queue(plan([toy.trial(0)], ledger).open, ledger, ray.nodes)
+    queue = Queue(plan([toy.trial(0)], ledger).open, ledger, cluster.nodes)
 
     def tick() -> None:
         raise ValueError("the results directory is on fire")
 
     with pytest.raises(ValueError, match="on fire"):
-        schedule.run(queue, setting(tmp_path), ray, tick)
+        schedule.run(queue, setting(tmp_path), cluster, tick)
 
 
 @pytest.mark.parametrize(

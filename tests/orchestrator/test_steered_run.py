@@ -1,9 +1,8 @@
 """A run on a real Ray that is steered while it is at work: cancelled in part and whole, held to a budget, cut short."""
 
 import io
-import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import toy
 from rich.console import Console
 
 from orchestrator import drive
-from orchestrator.cluster import Cluster, embedded
+from orchestrator.cluster import Cluster
 from orchestrator.drive import Limits
 from orchestrator.driver import presence, read_driver
 from orchestrator.ledger import Ledger
@@ -22,22 +21,6 @@ from orchestrator.status import study_status
 from orchestrator.steering import Answer, Cancellation, answer, ask
 from orchestrator.trial import Trial
 from orchestrator.worker import Setting
-
-SLOTS = 2
-
-
-def lost(reason: str) -> None:
-    raise AssertionError(reason)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """One for all: Ray keeps the first token that a process shows. Its workers find the toy, and this tree."""
-    here = Path(toy.__file__).parent
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (here, here.parents[1]))))
-        with embedded(SLOTS, lost) as joined:
-            yield joined
 
 
 def run(
