@@ -19,7 +19,6 @@ from typing import Self
 
 import psutil
 
-RAY = Path(sys.executable).with_name("ray")
 STARTING_SECONDS = 120.0
 
 
@@ -28,6 +27,9 @@ class Hosts:
 
     def __init__(self, workers: int = 2, cpus: int = 1, pythonpath: str = "") -> None:
         self._place = Path(tempfile.mkdtemp(prefix="hosts-", dir="/tmp"))  # a socket's path must be short
+        # Ray gives the path of its Python to a shell, unquoted, and a checkout's may have a blank.
+        (self._place / "venv").symlink_to(sys.prefix)
+        self._python = self._place / "venv" / "bin" / "python"
         self._token = self._place / "token"
         self._token.write_text(secrets.token_hex(32))
         self._token.chmod(0o600)
@@ -128,7 +130,16 @@ class Hosts:
         folder = self._place / name[0] / name[-1]
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        command = [str(RAY), "start", "--block", f"--node-ip-address={ip}", "--disable-usage-stats", *options]
+        command = [
+            str(self._python),
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--block",
+            f"--node-ip-address={ip}",
+            "--disable-usage-stats",
+            *options,
+        ]
         if "--head" in options:
             command.append(f"--temp-dir={folder}")
         with (self._place / f"{name}.log").open("wb") as log:
