@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ablations.data.errors import DataError
 
-class DataError(Exception):
-    """The data are missing, damaged or not what they claim to be. One line: what, and what to do."""
+__all__ = ["DataError", "Images", "fingerprint"]
 
 
 @dataclass(frozen=True, kw_only=True)
