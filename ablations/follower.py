@@ -37,6 +37,9 @@ class Unheard:
     def probe(self, record: Mapping[str, Any]) -> None:
         pass
 
+    def keep(self, name: str, data: bytes) -> None:
+        pass
+
     def due(self) -> bool:
         return False
 

@@ -227,6 +227,10 @@ class Narrated:
     def probe(self, record: Mapping[str, Any]) -> None:
         self._attempt.probe(record)
 
+    def keep(self, name: str, data: bytes) -> None:
+        self._attempt.keep(name, data)
+        self._log.say(f"kept {name}, {len(data) / 1e6:,.1f} MB")
+
     def due(self) -> bool:
         return self._attempt.due()
 

@@ -8,12 +8,14 @@ A trial owns one folder, `trials/<key>/`, and writes nowhere else:
     clock.jsonl           when each record was made, after how many seconds of training, and what training cost
     probes.jsonl          what probes saw inside the network, the same bytes for the same trial
     checkpoint-*.pt       the checkpoints of the last two commits
+    *.npz                 what a finished trial keeps beside its result, as the predictions for each test image
     attempts/0001.json    one file per attempt: where, when, with what, and how it ended
     attempts/0001.log     what it printed and how it got on, for people
     stop                  the run whose attempt is asked to commit and stop
 
 A commit makes curves and checkpoint valid together: append and fsync the curves, write and fsync the checkpoint, then
-rename `commit.json` into place. What was not committed did not happen: the next attempt cuts it off.
+rename `commit.json` into place. What was not committed did not happen: the next attempt cuts it off. A kept file is on
+the disk before the last commit, which names it with its checksum.
 """
 
 import errno
@@ -39,6 +41,7 @@ STREAMS = ("curves.jsonl", "clock.jsonl", "probes.jsonl")
 NOTHING = (0, hashlib.sha256().hexdigest())
 """Length and sha256 of a stream that a trial does not have, as those of older versions."""
 CHECKPOINT = re.compile(r"checkpoint-\d{8,}-\d{4,}\.pt")
+KEPT = re.compile(r"[a-z0-9-]+\.npz")
 OUTCOMES = ("finished", "diverged")
 """Of a trial that has its result."""
 STOP_SECONDS = 1.0
@@ -66,7 +69,10 @@ class StorageError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """What is valid of a trial's files. `result` is set by the last commit alone."""
+    """What is valid of a trial's files. `result` is set by the last commit alone.
+
+    Its `kept`, where there is one, has the sha256 of each file that was kept, by name.
+    """
 
     iteration: int
     streams: Mapping[str, tuple[int, str]]
@@ -124,7 +130,10 @@ class TrialFolder:
             raise LedgerError(f"{self.path}/trial.json: damaged ({error}); remove the folder") from error
 
     def check(self) -> Commit | None:
-        """The last commit. Raises LedgerError if it is damaged, or what the trial is, or the curves of a done one."""
+        """The last commit. Raises LedgerError if it is damaged, or what the trial is, or the curves of a done one.
+
+        A result outlives its checkpoint and what is kept beside it: of these, `checkpoint` and `kept` tell.
+        """
         self.about()
         head = self.head()
         if head is not None and head.result is not None:
@@ -183,6 +192,23 @@ class TrialFolder:
         except FileNotFoundError:
             return None
         return data if hashlib.sha256(data).hexdigest() == commit.checkpoint_sha256 else None
+
+    def kept(self, name: str, commit: Commit) -> bytes:
+        """A file that was kept beside the commit's result. Raises LedgerError if it is not there or not the same."""
+        sha256 = (commit.result or {}).get("kept", {}).get(name)
+        if sha256 is None:
+            raise LedgerError(f"{self.path}: the trial kept no {name}")
+        try:
+            with open(self.path / name, "rb", opener=_unfollowed) as file:
+                data = file.read()
+        except OSError as error:
+            raise LedgerError(
+                f"{self.path}/{name}: cannot be read ({error.strerror}); put it back, or remove the folder to run the"
+                " trial again"
+            ) from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise self._changed(name)
+        return data
 
     def alive(self) -> bool:
         """Whether an attempt holds the folder now."""
@@ -324,6 +350,17 @@ class Attempt:
     def probe(self, record: Mapping[str, Any]) -> None:
         self._pending["probes.jsonl"] += _line(plain(record))
 
+    def keep(self, name: str, data: bytes) -> None:
+        """As the protocol says. Raises ValueError for another name; StorageError as `commit` does."""
+        if not KEPT.fullmatch(name):
+            raise ValueError(f"a kept file is named as predictions-test.npz ({KEPT.pattern}), not {name!r}")
+        self._durably(lambda: self._place(name, data))
+        self._kept[name] = hashlib.sha256(data).hexdigest()
+
+    def _place(self, name: str, data: bytes) -> None:
+        _replace(self.folder.path / name, data, synced=True)
+        _sync_folder(self.folder.path)
+
     def due(self) -> bool:
         return time.monotonic() - self._last_commit >= self._commit_seconds or self._asked_to_stop()
 
@@ -335,7 +372,7 @@ class Attempt:
             raise Stopped(f"asked to stop, at iteration {iteration}")
 
     def finish(self, iteration: int, checkpoint: bytes, result: Mapping[str, Any]) -> None:
-        self._commit(iteration, checkpoint, result)
+        self._commit(iteration, checkpoint, {**result, "kept": dict(self._kept)} if self._kept else result)
 
     def __enter__(self) -> Self:
         return self
@@ -392,12 +429,14 @@ class Attempt:
         self._hash = {stream: hashlib.sha256(data) for stream, data in streams.items()}
         self._length = {stream: len(data) for stream, data in streams.items()}
         self._pending = dict.fromkeys(STREAMS, b"")
+        self._kept: dict[str, str] = {}
         for stream in STREAMS:
             _opened_at(self.folder.path / stream, self._length[stream]).close()
-        kept = {commit.checkpoint for commit in self._commits}
-        for path in [*self.folder.path.glob("checkpoint-*.pt"), *self.folder.path.glob(".*.part")]:
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
+        valid = {commit.checkpoint for commit in self._commits}
+        for pattern in ("checkpoint-*.pt", "*.npz", ".*.part"):
+            for path in self.folder.path.glob(pattern):
+                if path.name not in valid:
+                    path.unlink(missing_ok=True)
         numbers = [int(path.stem) for path in (self.folder.path / "attempts").glob("*.json") if path.stem.isdigit()]
         self.number = max(numbers, default=0) + 1
         self._record_path = self.folder.path / "attempts" / f"{self.number:04d}.json"
@@ -495,6 +534,9 @@ def _commit(data: Mapping[str, Any]) -> Commit:
         raise ValueError(f"no name of a checkpoint: {commit.checkpoint!r}")
     if commit.result is not None and commit.result["outcome"] not in OUTCOMES:
         raise ValueError(f"no outcome: {commit.result['outcome']!r}")
+    for name, sha256 in (commit.result or {}).get("kept", {}).items():
+        if not KEPT.fullmatch(name) or not isinstance(sha256, str):
+            raise ValueError(f"no kept file: {name!r}")
     return commit
 
 

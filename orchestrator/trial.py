@@ -92,6 +92,13 @@ class Progress(Protocol):
         """Add what a probe saw, with its `iteration`; it counts once it is committed."""
         ...
 
+    def keep(self, name: str, data: bytes) -> None:
+        """Put a file beside the result, as predictions; it counts once this attempt has called `finish`.
+
+        `name` is small letters, digits and hyphens, and ends in `.npz`; what had the name before is replaced.
+        """
+        ...
+
     def due(self) -> bool:
         """Whether it is time to commit."""
         ...

@@ -76,6 +76,7 @@ class Notebook:
     pending: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, bytes] = field(default_factory=dict)
 
     def restore(self) -> bytes | None:
         return self.checkpoint
@@ -92,6 +93,9 @@ class Notebook:
 
     def probe(self, record: Mapping[str, Any]) -> None:
         self.pending.append({"probe": dict(record)})
+
+    def keep(self, name: str, data: bytes) -> None:
+        self.kept[name] = data
 
     def due(self) -> bool:
         self.at += 1

@@ -95,6 +95,8 @@ class Notebook:
     parent: bytes | None = None
     """Final checkpoint of the trial that this one begins from."""
     facts: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, bytes] = field(default_factory=dict)
+    """Of this attempt: the next one keeps its own."""
 
     def restore(self) -> bytes | None:
         return self.checkpoint
@@ -115,6 +117,9 @@ class Notebook:
         self.pending.append({"iteration": iteration, **values})
         if iteration == self.dies_at and self.instant == "before":
             raise Killed
+
+    def keep(self, name: str, data: bytes) -> None:
+        self.kept[name] = data
 
     def due(self) -> bool:
         self.asked += 1
@@ -476,7 +481,7 @@ class Doomed:
     def __init__(self, attempt: Attempt, calls: int) -> None:
         self.attempt, self.calls = attempt, calls
         self.restore, self.log, self.about = attempt.restore, attempt.log, attempt.about
-        self.probe, self.inherited = attempt.probe, attempt.inherited
+        self.probe, self.inherited, self.keep = attempt.probe, attempt.inherited, attempt.keep
         self.commit, self.finish = attempt.commit, attempt.finish
 
     def due(self) -> bool:

@@ -125,6 +125,9 @@ class Watched:
     def probe(self, record: Mapping[str, Any]) -> None:
         self._progress.probe(record)
 
+    def keep(self, name: str, data: bytes) -> None:
+        self._progress.keep(name, data)
+
     def due(self) -> bool:
         """Trials ask after every iteration but the last."""
         self._iteration += 1

@@ -55,8 +55,9 @@ def test_an_attempt_tells_where_it_began_how_it_got_on_and_how_it_ended(tmp_path
 
 def test_a_finished_and_a_stopped_attempt_say_so(tmp_path: Path) -> None:
     """A warm worker serves both, each with a log of its own."""
-    assert execute(toy.trial(1), setting(tmp_path)).cause is Cause.DONE
-    assert [line[21:] for line in said(tmp_path, toy.trial(1)).splitlines()[-2:]] == [
+    assert execute(toy.trial(1, keeps=1), setting(tmp_path)).cause is Cause.DONE
+    assert [line[21:] for line in said(tmp_path, toy.trial(1)).splitlines()[-3:]] == [
+        "kept predictions-0.npz, 0.0 MB",
         "finished at iteration 10 of 10",
         "ended: done",
     ]

@@ -66,6 +66,23 @@ def probed_twin(iterations: int) -> tuple[bytes, bytes]:
         return both(Path(undisturbed))
 
 
+def kept(root: Path) -> dict[str, bytes]:
+    """Every file that the trial keeps beside its result, checked; and there is no other."""
+    here = folder(root)
+    head = here.head()
+    assert head is not None
+    assert head.result is not None
+    found = {name: here.kept(name, head) for name in head.result.get("kept", {})}
+    assert {path.name for path in here.path.glob("*.npz")} == set(found)
+    return found
+
+
+def kept_twin(iterations: int) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as undisturbed:
+        finish(Path(undisturbed), iterations, keeps=2)
+        return kept(Path(undisturbed))
+
+
 def test_a_new_trial_has_nothing_to_restore(tmp_path: Path) -> None:
     """Nothing was committed, so there is no checkpoint, no head and no curve."""
     with attempt(tmp_path) as progress:
@@ -131,7 +148,7 @@ def test_interrupted_anywhere_the_curves_are_the_undisturbed_twins(stops: list[i
             try:
                 with attempt(Path(place)) as progress:
                     if not progress.done:
-                        params = toy.trial(iterations=iterations, probe_every=2).params
+                        params = toy.trial(iterations=iterations, probe_every=2, keeps=2).params
                         toy.run(params, Paced(progress, stop))  # type: ignore[arg-type]
             except Stopped:
                 continue
@@ -139,6 +156,7 @@ def test_interrupted_anywhere_the_curves_are_the_undisturbed_twins(stops: list[i
         assert head is not None
         assert head.result is not None
         assert both(Path(place)) == probed_twin(iterations)
+        assert kept(Path(place)) == kept_twin(iterations)
         assert [each["iteration"] for each in folder(Path(place)).records("clock.jsonl", head)] == list(range(1, 13))
 
 
@@ -170,19 +188,21 @@ def test_a_power_cut_at_every_step_loses_nothing(tmp_path: Path) -> None:
     """For every N: the process ends at its N-th fsync, rename or unlink; the next attempt makes the twin's curves."""
     with pytest.MonkeyPatch.context() as count:
         steps = _cut_at(count, at=-1)
-        finish(tmp_path / "whole", iterations=4, probe_every=2)
+        finish(tmp_path / "whole", iterations=4, probe_every=2, keeps=2)
         total = steps()
-    assert total > 30
-    expected = probed_twin(4)
+    assert total > 36
+    expected, files = probed_twin(4), kept_twin(4)
     assert len(expected[1].splitlines()) == 3
+    assert len(files) == 2
     for at in range(1, total + 1):
         place = tmp_path / str(at)
         with pytest.MonkeyPatch.context() as cut:
             _cut_at(cut, at)
             with pytest.raises(PowerCut):
-                finish(place, iterations=4, probe_every=2)
-        finish(place, iterations=4, probe_every=2)
+                finish(place, iterations=4, probe_every=2, keeps=2)
+        finish(place, iterations=4, probe_every=2, keeps=2)
         assert both(place) == expected, f"after a cut at step {at} of {total}"
+        assert kept(place) == files, f"after a cut at step {at} of {total}"
         assert not [path for path in folder(place).path.glob("checkpoint-*") if path.stat().st_size == 0]
 
 
@@ -307,6 +327,10 @@ def _changed(root: Path, **change: Any) -> str:
         {"checkpoint": "/etc/passwd"},
         {"result": {}},
         {"result": {"outcome": "splendid"}},
+        {"result": {"outcome": "finished", "kept": {"../other/predictions.npz": "0"}}},
+        {"result": {"outcome": "finished", "kept": {"curves.jsonl": "0"}}},
+        {"result": {"outcome": "finished", "kept": {"predictions.npz": 0}}},
+        {"result": {"outcome": "finished", "kept": ["predictions.npz"]}},
         {"streams": {}},
         {"more": 1},
     ],
@@ -779,3 +803,110 @@ def test_an_attempt_stops_by_the_word_of_its_own_run(tmp_path: Path, monkeypatch
     head, (record,) = Ledger(tmp_path).folder(trial.key).head(), Ledger(tmp_path).folder(trial.key).attempts()
     assert head is not None
     assert (head.iteration, record["cause"]) == (2, "stopped")
+
+
+# Files beside the result
+
+
+def test_what_is_kept_counts_with_the_result_alone(tmp_path: Path) -> None:
+    """The last commit names each file with its checksum; one of the same name was replaced before."""
+    with attempt(tmp_path) as progress:
+        progress.keep("predictions-test.npz", b"old")
+        progress.commit(1, b"1")
+        head = folder(tmp_path).head()
+        assert head is not None
+        with pytest.raises(LedgerError, match=r"the trial kept no predictions-test\.npz"):
+            folder(tmp_path).kept("predictions-test.npz", head)
+        progress.keep("predictions-test.npz", b"new")
+        progress.finish(2, b"2", {"outcome": "finished"})
+    head = folder(tmp_path).head()
+    assert head is not None
+    assert head.result == {
+        "outcome": "finished", "kept": {"predictions-test.npz": hashlib.sha256(b"new").hexdigest()}
+    }  # fmt: skip
+    assert kept(tmp_path) == {"predictions-test.npz": b"new"}
+
+
+def test_a_result_without_files_says_nothing_of_them(tmp_path: Path) -> None:
+    """Its commit is the same as before there were any."""
+    finish(tmp_path)
+    head = folder(tmp_path).head()
+    assert head is not None
+    assert head.result is not None
+    assert "kept" not in head.result
+
+
+def test_what_an_unfinished_attempt_kept_is_cleared_away(tmp_path: Path) -> None:
+    """Nothing of it is the next attempt's, which names its own alone."""
+    with attempt(tmp_path) as progress:
+        progress.commit(1, b"1")
+        progress.keep("predictions-old.npz", b"of an attempt that was killed")
+        (folder(tmp_path).path / ".predictions-other.npz.part").write_bytes(b"half")
+    with attempt(tmp_path) as progress:
+        assert sorted(path.name for path in folder(tmp_path).path.glob("*predictions*")) == []
+        progress.keep("predictions-new.npz", b"new")
+        progress.finish(2, b"2", {"outcome": "finished"})
+    assert kept(tmp_path) == {"predictions-new.npz": b"new"}
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".npz", "a.npy", "../a.npz", "a/b.npz", "A.npz", "a b.npz", "a.npz.part", "a.npz\n"]
+)
+def test_only_such_names_are_kept(tmp_path: Path, name: str) -> None:
+    """Anything else could be a file of the ledger's own, or lie elsewhere: nothing is written."""
+    with attempt(tmp_path) as progress:
+        before = sorted(folder(tmp_path).path.rglob("*"))
+        with pytest.raises(ValueError, match=r"a kept file is named as predictions-test\.npz .*, not "):
+            progress.keep(name, b"x")
+        assert sorted(folder(tmp_path).path.rglob("*")) == before
+
+
+def test_damage_of_a_kept_file_is_named_and_leaves_the_result(tmp_path: Path) -> None:
+    """Changed, cut, gone, a link, a folder: a LedgerError when it is read. The trial stays done."""
+    finish(tmp_path, keeps=1)
+    path, head = folder(tmp_path).path / "predictions-0.npz", folder(tmp_path).head()
+    assert head is not None
+    whole, elsewhere = path.read_bytes(), tmp_path / "elsewhere"
+    elsewhere.write_bytes(whole)
+    for damaged in (whole[:-1], whole[:-1] + b"!", b"", whole + b"\n"):
+        path.write_bytes(damaged)
+        with pytest.raises(
+            LedgerError, match=r"predictions-0\.npz: not what was committed \(checksum differs\); remove"
+        ):
+            folder(tmp_path).kept(path.name, head)
+    path.unlink()
+    for made in (lambda: None, lambda: path.symlink_to(elsewhere), lambda: (path.unlink(), path.mkdir())):
+        made()
+        with pytest.raises(LedgerError, match=r"predictions-0\.npz: cannot be read \(.*\); put it back, or remove"):
+            folder(tmp_path).kept(path.name, head)
+    assert folder(tmp_path).check() == head
+    with attempt(tmp_path) as again:
+        assert again.done
+
+
+def test_keeping_waits_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a commit does, wherever it is full; and where there is never room, it is an error of its own."""
+    real = os.fsync
+    for full_at in (1, 2):  # the file, its folder
+        calls = [0]
+
+        def fsync(file: int, calls: list[int] = calls, full_at: int = full_at) -> None:
+            calls[0] += 1
+            if full_at <= calls[0] < full_at + 3:
+                fail(errno.ENOSPC)
+            real(file)
+
+        monkeypatch.setattr(ledger, "STORAGE_WAITS", (0.0,) * 9)
+        with attempt(tmp_path / str(full_at)) as progress:
+            monkeypatch.setattr(os, "fsync", fsync)
+            progress.keep("predictions-0.npz", b"data")
+            monkeypatch.setattr(os, "fsync", real)
+            progress.finish(1, b"1", {"outcome": "finished"})
+        assert kept(tmp_path / str(full_at)) == {"predictions-0.npz": b"data"}
+    monkeypatch.setattr(ledger, "STORAGE_WAITS", (0.0,))
+    with attempt(tmp_path / "never") as progress:
+        monkeypatch.setattr(os, "fsync", lambda _: fail(errno.ENOSPC))
+        with pytest.raises(StorageError, match="No space left"):
+            progress.keep("predictions-0.npz", b"data")
+        monkeypatch.setattr(os, "fsync", real)
+    assert not [path.name for path in folder(tmp_path / "never").path.glob("*.npz*")]

@@ -36,6 +36,8 @@ def run(params: Mapping[str, Any], progress: Progress, **site: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if iteration < params["iterations"] and progress.due():
             progress.commit(iteration, b"%d,%d" % (iteration, state))
+    for number in range(params.get("keeps", 0)):
+        progress.keep(f"predictions-{number}.npz", b"%d of %d" % (state, number))
     progress.finish(iteration, b"%d,%d" % (iteration, state), {"outcome": "finished", "pid": os.getpid()})
 
 
