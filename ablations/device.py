@@ -13,6 +13,7 @@ from ablations.kernels.compiler import NoCompilerError, cache
 from ablations.recipes import Recipe
 from models.complexity import activations
 from models.spec import Network
+from orchestrator.provenance import gpus
 
 MOST_MEMORY = 0.6
 """Share of a device's memory for what the backward pass needs; weights, gradients and workspaces need some too."""
@@ -63,6 +64,14 @@ def needs_recomputing(network: Network, recipe: Recipe, device: torch.device, sh
     if device.type == "cuda" and recipe.probe_at:
         kept *= 2  # a graph keeps its memory, and a probe's pass has its own
     return kept > MOST_MEMORY * share * _memory(device)
+
+
+def decoding_threads(device: torch.device, threads: int, share: float, replicas: int) -> int:
+    """For a replica's photographs: its own on the CPU, beside a GPU its part of the cores of this machine."""
+    if device.type == "cpu":
+        return threads
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, round(cores * share / max(len(gpus()), replicas, 1)))
 
 
 def _memory(device: torch.device) -> int:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import cache
 
 import torch
-from torch import Tensor
+
+from ablations.data.feed import Draws
 
 EAGER_UPDATES = 3
 """Updates of each attempt before the capture: they make momenta and workspaces, which a graph cannot."""
@@ -14,31 +15,33 @@ class Graph:
     """An update on a device, first as it is, then captured once and replayed: the same kernels, so the same bits.
 
     The update must read nothing that changes from one to the next but its argument and tensors that are written in
-    place, and never wait for the device.
+    place, and never wait for the device. Where images change their size, the update is captured anew.
     """
 
-    def __init__(self, update: Callable[[Tensor], None]) -> None:
+    def __init__(self, update: Callable[[Draws], None]) -> None:
         self._update, self._done = update, 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._argument: Tensor | None = None
+        self._argument: Draws = ()
 
-    def __call__(self, argument: Tensor) -> None:
+    def __call__(self, argument: Draws) -> None:
+        if self._argument and _shapes(argument) != _shapes(self._argument):
+            self._graph, self._argument, self._done = None, (), 0
         if self._done < EAGER_UPDATES:
             self._eagerly(argument)
             self._done += 1
             return
-        if self._graph is None or self._argument is None:
+        if self._graph is None:
             self._capture(argument)
         assert self._graph is not None
-        assert self._argument is not None
-        self._argument.copy_(argument)
+        for kept, given in zip(self._argument, argument, strict=True):
+            kept.copy_(given)
         self._graph.replay()
 
     @property
     def captured(self) -> bool:
         return self._graph is not None
 
-    def _eagerly(self, argument: Tensor) -> None:
+    def _eagerly(self, argument: Draws) -> None:
         """On the stream of the capture, so that what libraries set up for a stream is ready there."""
         stream = _stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -46,11 +49,15 @@ class Graph:
             self._update(argument)
         torch.cuda.current_stream().wait_stream(stream)
 
-    def _capture(self, argument: Tensor) -> None:
+    def _capture(self, argument: Draws) -> None:
         """Nothing is computed here: kernels are recorded."""
-        self._argument, self._graph = argument.clone(), torch.cuda.CUDAGraph()
+        self._argument, self._graph = tuple(each.clone() for each in argument), torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, stream=_stream()):
             self._update(self._argument)
+
+
+def _shapes(draws: Draws) -> list[torch.Size]:
+    return [each.shape for each in draws]
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from ablations.data.sets import SETS
+from ablations.data.sets import known
 from ablations.reader import Document, Path, StudyError
 from ablations.recipes import RECIPES
 from ablations.shape import MULTIPLIER, Fields, StudyFile, flat_recipe
@@ -48,7 +48,7 @@ class Cell:
     def _default(self, field: str) -> Any:
         if field == "data":
             return None
-        data = SETS[self.get("data")] if "data" in self.settings else None
+        data = known(self.get("data")) if "data" in self.settings else None
         if field == "recipe":
             return data and data.recipe
         if field == f"recipe.{MULTIPLIER}":

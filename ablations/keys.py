@@ -10,7 +10,7 @@ from dataclasses import asdict, fields
 from hashlib import sha256
 from typing import Any
 
-from ablations.data.sets import SETS
+from ablations.data.sets import known
 from ablations.recipes import Recipe, effective
 from models.spec import Network
 
@@ -25,7 +25,7 @@ def params(network: Network, recipe: Recipe, seed: int) -> dict[str, Any]:
     return {
         "network": asdict(network),
         "recipe": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()},
-        "data": {"name": network.data, "fingerprint": SETS[network.data].fingerprint},
+        "data": {"name": network.data, "fingerprint": known(network.data).fingerprint},
         "seed": seed,
         "semantics": SEMANTICS,
     }

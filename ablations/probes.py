@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablations.train import EVALUATION_BATCH, Training
+from ablations.train import Training
 from models.blocks import Block, nothing_dropped
 from models.convolution import BatchNorm, averages_held
 from models.layers import layers
@@ -79,7 +79,7 @@ def _responses(training: Training, norms: Sequence[str]) -> dict[str, list[Any]]
         return {"response": [], "blocks": [], "residual_over_input": []}
     training.module.eval()
     with _watched(training.module) as watched:
-        for images, _ in training.feed.test_batches(EVALUATION_BATCH):
+        for images, _ in training.feed.test_batches(training.images):
             with training.autocast():
                 training.module(images)
     training.module.train()

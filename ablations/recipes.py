@@ -14,6 +14,8 @@ Images = Annotated[int, Bounds(at_least=0, at_most=10**9)]
 """A number of images; 0: none."""
 Inside = Annotated[float, Bounds(above=0, below=1)]
 Rate = Annotated[float, Bounds(at_least=0, below=1)]
+CROP = 224
+"""Side of the paper's crops of a photograph (sec. 3.4), for which its shorter sides are given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +65,26 @@ class Recipe:
     two GPUs, 256 on eight); null: the whole batch. It divides `batch`. The paper does not say."""
     held_out: Images = 0
     """Training images kept out of training, on which the validation error is measured (sec. 4.2: 45k/5k split)."""
-    augmentation: Literal["pad-crop-flip", "scale-crop-flip-colour", "none"] = "pad-crop-flip"
-    """`pad-crop-flip`: zero pad, random crop, random mirror (sec. 4.2). `scale-crop-flip-colour`: sec. 3.4."""
+    augmentation: Literal["pad-crop-flip", "scale-crop-flip-colour", "area-crop-flip-colour", "none"] = "pad-crop-flip"
+    """`pad-crop-flip`: zero pad, random crop, random mirror (sec. 4.2). `scale-crop-flip-colour`: the shorter side is
+    drawn, then a crop, its mirror, and colour noise (sec. 3.4). `area-crop-flip-colour`: a crop of 8 to 100 % of the
+    area and of aspect 3/4 to 4/3 instead, as GoogLeNet's. `none`: the image, of a photograph its centre."""
+    shorter_side: Annotated[tuple[Annotated[int, Bounds(at_least=8, at_most=4096)], ...], Entries(most=2)] = (256, 480)
+    """Between these the shorter side of a photograph is drawn (sec. 3.4), in pixels where the crop has 224; for other
+    crops in proportion."""
+    colour_noise: Annotated[float, Bounds(at_least=0, at_most=10)] = 0.1
+    """Standard deviation of the colour noise along the principal components (sec. 3.4 cites AlexNet); 0: none."""
+    sizes: Annotated[tuple[Annotated[int, Bounds(at_least=8, at_most=4096)], ...], Entries(most=16)] = ()
+    """Progressive resizing: sides of the crops in training, each for an equal share of the iterations; empty: the
+    network's own throughout. Tests are at the network's own size."""
+    order: Literal["random", "quasi-random"] = "random"
+    """`random`: every epoch is a permutation. `quasi-random`: neighbours in the file stay near each other, so that a
+    file larger than memory is read in sequence. For photographs alone."""
     pad: Annotated[int, Bounds(at_least=0, at_most=64)] = 4
     """Pixels on each side, zero after mean subtraction."""
-    normalisation: Literal["pixel-mean", "mean-std"] = "pixel-mean"
-    """`pixel-mean`: subtract the training set's mean image, no division (sec. 4.2). `mean-std`: one mean and one
-    standard deviation for all pixels."""
+    normalisation: Literal["pixel-mean", "channel-mean", "mean-std"] = "pixel-mean"
+    """`pixel-mean`: subtract the training set's mean image, no division (sec. 3.4 and 4.2). `channel-mean`: subtract
+    its mean colour. `mean-std`: one mean and one standard deviation for all pixels; not for photographs."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Arithmetic of convolutions and the classifier; `bf16` is autocast with fp32 weights."""
     deterministic: bool = True
@@ -87,6 +102,9 @@ class Recipe:
     precise_bn: Images = 0
     """Training images over which batch normalisation's statistics are computed anew for a second test evaluation,
     beside the one with moving averages; 0: no second one."""
+    views: Annotated[tuple[Literal["centre", "ten-crop", "multi-scale"], ...], Entries(most=3)] = ()
+    """How the final network sees each test photograph, its predictions kept. `ten-crop`: four corners, the centre and
+    their mirrors at shorter side 256. `multi-scale`: fully convolutional at shorter sides 224 to 640 (sec. 3.4)."""
     probe_at: Annotated[tuple[Annotated[float, Bounds(at_least=0, at_most=1)], ...], Entries(most=32)] = ()
     """When the probes look into the network, as rising shares of `iterations`: 0 is the initialisation, 1 the end."""
     probe_batches: Count = 50
@@ -134,6 +152,12 @@ class Recipe:
             yield f"clean_every must be a multiple of evaluate_every ({self.evaluate_every}), not {self.clean_every}"
         if self.bn_batch and self.batch % self.bn_batch:
             yield f"bn_batch must divide batch ({self.batch}), not {self.bn_batch}; give its share on one replica"
+        if len(self.shorter_side) != 2 or self.shorter_side[0] > self.shorter_side[1]:
+            yield f"shorter_side is the least and the most, as [256, 480], not {list(self.shorter_side)}"
+        if self.shorter_side[:1] and self.shorter_side[0] < CROP:
+            yield f"shorter_side must be at least that of the crop, {CROP}, not {self.shorter_side[0]}"
+        if len(set(self.views)) < len(self.views):
+            yield f"views must differ, not {list(self.views)}"
         if self.nesterov and not self.momentum:
             yield "nesterov true needs momentum above 0; leave one of them out"
         if self.schedule == "plateau" and not self.held_out:
@@ -177,6 +201,10 @@ def _idle(recipe: Recipe, depth: int) -> Iterator[str]:
         yield "drop_factor"
     if recipe.augmentation != "pad-crop-flip":
         yield "pad"
+    if recipe.augmentation != "scale-crop-flip-colour":
+        yield "shorter_side"
+    if not recipe.augmentation.endswith("-colour"):
+        yield "colour_noise"
     if not recipe.weight_decay:
         yield "weight_decay_scope"
     if not recipe.probe_at:
@@ -212,9 +240,22 @@ IMAGENET = Recipe(
     pad=0,
     record_every=1000,
     evaluate_every=5000,
+    precise_bn=10_000,
+    views=("centre", "ten-crop", "multi-scale"),
 )
 """Sec. 3.4; the drops are where Figure 4 shows them (30, 60, 90 epochs). The authors' 8 GPUs had 32 images each, over
-which batch normalisation took its statistics."""
+which batch normalisation took its statistics; at the end they took them over many training images."""
+
+IMAGENET_16 = replace(
+    IMAGENET,
+    iterations=80_000,
+    precision="bf16",
+    sizes=(128, 160, 192, 224),
+)
+"""Not the paper's: 16 epochs instead of 120, progressive resizing, bf16. A first look for a tenth of the cost."""
+
+IMAGENET_32 = replace(IMAGENET_16, iterations=160_000)
+"""The same in 32 epochs."""
 
 DIGITS = Recipe(
     iterations=150,
@@ -229,4 +270,10 @@ DIGITS = Recipe(
 )
 """A demonstration in seconds. At the paper's lr 0.1 so short a run shows nothing."""
 
-RECIPES: Mapping[str, Recipe] = {"cifar": CIFAR, "imagenet": IMAGENET, "digits": DIGITS}
+RECIPES: Mapping[str, Recipe] = {
+    "cifar": CIFAR,
+    "imagenet": IMAGENET,
+    "imagenet-16": IMAGENET_16,
+    "imagenet-32": IMAGENET_32,
+    "digits": DIGITS,
+}

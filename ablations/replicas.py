@@ -53,7 +53,7 @@ class _ElsewhereError(Exception):
 class Group:
     """The replicas of a trial as one of them sees them. Alone, it has the whole batch and speaks to nobody.
 
-    All but `share` wait for the others: each of them has to call it too.
+    What is summed, followed or told waits for the others: each of them has to call it too.
     """
 
     rank: int = 0
@@ -67,13 +67,6 @@ class Group:
     def device(self, kind: str) -> torch.device:
         """Of this replica: the GPU of its number among those that the trial has, or the CPU."""
         return torch.device(kind, self.rank) if kind == "cuda" and self.count > 1 else torch.device(kind)
-
-    def share(self, draws: Tensor) -> Tensor:
-        """The (4, B / count) draws of this replica, of a batch's (4, B): the first has the first images."""
-        if self.count == 1:
-            return draws
-        size = draws.shape[1] // self.count
-        return draws[:, self.rank * size : (self.rank + 1) * size]
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over replicas, in place, the same bits in each."""

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ablations.bounds import Bounds, Entries
-from ablations.data.sets import SETS
+from ablations.data.sets import SETS, names
 from ablations.nearest import nearest
 from ablations.reader import Document, StudyError, shown
 from ablations.recipes import RECIPES, hints
@@ -47,17 +47,20 @@ def choice(given: object, allowed: Collection[str]) -> str:
     return f"{shown(given)} is not one of {', '.join(allowed)}{suggestion}"
 
 
-def _one_of(allowed: Collection[str]) -> Callable[[str], str]:
+def _one_of(allowed: Callable[[], Collection[str]]) -> Callable[[str], str]:
     def check(given: str) -> str:
-        if given not in allowed:
-            raise PydanticCustomError("choice", "{worded}", {"worded": choice(given, allowed)})
+        if given not in allowed():
+            raise PydanticCustomError("choice", "{worded}", {"worded": choice(given, allowed())})
         return given
 
     return check
 
 
-DataName = Annotated[str, AfterValidator(_one_of(SETS)), Field(json_schema_extra={"enum": [*SETS]})]
-RecipeName = Annotated[str, AfterValidator(_one_of(RECIPES)), Field(json_schema_extra={"enum": [*RECIPES]})]
+DataName = Annotated[
+    str, AfterValidator(_one_of(names)), Field(json_schema_extra={"anyOf": [{"enum": [*SETS]}, {"pattern": NAME}]})
+]
+"""One that is built in, or prepared in the data folder."""
+RecipeName = Annotated[str, AfterValidator(_one_of(lambda: RECIPES)), Field(json_schema_extra={"enum": [*RECIPES]})]
 
 
 class _Strict(BaseModel):

@@ -5,7 +5,7 @@ It is given by the name of one that ships or by the path of a YAML file, and is 
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as fields_of
 from functools import lru_cache
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import reader
-from ablations.data.sets import SETS
+from ablations.data.sets import DataSet, known, names
 from ablations.grid import Cell, Setting, cells
 from ablations.nearest import nearest
 from ablations.reader import Document, StudyError, shown
@@ -211,10 +211,10 @@ def _arms(asked: Sequence[Cell], overrides: Sequence[str]) -> tuple[Arm, ...]:
 
 def _network(cell: Cell) -> Network:
     if not cell.get("data"):
-        raise StudyError(f"{cell.where}: no data set is named; give `data`, one of {', '.join(SETS)}")
+        raise StudyError(f"{cell.where}: no data set is named; give `data`, one of {', '.join(names())}")
     if not cell.get("depth"):
         raise StudyError(f"{cell.where}: an arm needs a depth; give `depth` in the matrix or the include")
-    data = SETS[cell.get("data")]
+    data = known(cell.get("data"))
     try:
         return Network(
             data=data.name,
@@ -247,7 +247,7 @@ def _built_recipe(name: str, values: tuple[tuple[str, Any], ...]) -> Recipe:
 
 def _check_together(arm: Arm, cell: Cell) -> None:
     """What neither the network nor the recipe can know alone."""
-    data = SETS[arm.network.data]
+    data = known(arm.network.data)
     if arm.recipe.batch > data.train_images:
         raise StudyError(
             f"{cell.where_of('recipe.batch', 'recipe', 'data')}: a batch of {arm.recipe.batch:,} is larger than"
@@ -271,11 +271,7 @@ def _check_together(arm: Arm, cell: Cell) -> None:
             f" {arm.recipe.stochastic_depth} leaves blocks out, and {arm.network.name} has no shortcuts around them;"
             " remove it there, or give a shortcut"
         )
-    if arm.recipe.augmentation == "scale-crop-flip-colour" and data.layout != "imagenet":
-        raise StudyError(
-            f"{cell.where_of('recipe.augmentation', 'recipe', 'data')}: augmentation scale-crop-flip-colour is for"
-            f" imagenet, not {data.name}; give pad-crop-flip or none"
-        )
+    _check_photographs(arm.recipe, data, cell)
     if arm.recipe.stochastic_depth and arm.network.grown_from is not None:
         raise StudyError(
             f"{cell.where_of('grown_from', 'recipe.stochastic_depth', 'recipe')}: under stochastic_depth a block's"
@@ -286,6 +282,31 @@ def _check_together(arm: Arm, cell: Cell) -> None:
             f"{cell.where_of('stride')}: stride {arm.network.stride} changes nothing in {arm.network.name};"
             " only bottleneck networks (imagenet, 50, 101 or 152 layers) have it; remove it there"
         )
+
+
+def _check_photographs(recipe: Recipe, data: DataSet, cell: Cell) -> None:
+    """Values that are for photographs alone, and those that are for small images alone."""
+    photographs = data.layout == "imagenet"
+    fields = ("augmentation", "normalisation", *(() if photographs else ("sizes", "order", "views")))
+    for name in fields:
+        given, default = getattr(recipe, name), getattr(Recipe, name)
+        allowed = _IMAGES_OF[photographs].get(name, (default,))
+        if given not in allowed:
+            do = f"give {' or '.join(allowed)}" if name in _IMAGES_OF[photographs] else "leave it out"
+            raise StudyError(
+                f"{cell.where_of(f'recipe.{name}', 'recipe', 'data')}: {name} {shown(given)} is not for {data.name},"
+                f" which has {'photographs' if photographs else 'small images'}; {do}"
+            )
+
+
+_IMAGES_OF: Mapping[bool, Mapping[str, tuple[str, ...]]] = {
+    True: {
+        "augmentation": ("scale-crop-flip-colour", "area-crop-flip-colour", "none"),
+        "normalisation": ("pixel-mean", "channel-mean"),
+    },
+    False: {"augmentation": ("pad-crop-flip", "none"), "normalisation": ("pixel-mean", "channel-mean", "mean-std")},
+}
+"""What may be done to photographs, and to small images."""
 
 
 def parent(network: Network) -> Network | None:

@@ -2,8 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from ablations.data.feed import Batch, Feed
+from ablations.data.feed import Batch, Draws, Feed
 from ablations.graph import Graph
 from ablations.kernels.batch_norm import install
 from ablations.learning_rate import Schedule
@@ -23,7 +23,7 @@ from models.growth import grow, stage_statistics
 from models.networks import build, initialise
 from models.spec import Network
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH, PHOTOGRAPHS = 500, 100
 
 
 class DamagedCheckpointError(Exception):
@@ -80,13 +80,16 @@ class Training:
         self._totals = torch.zeros(3, dtype=torch.float64, device=device)
         """Loss, wrong predictions and images of all updates so far; read only when something asks."""
         self._recorded = [0.0, 0.0, 0.0]
+        self.images = PHOTOGRAPHS if network.layout == "imagenet" else EVALUATION_BATCH
+        """Of an evaluation's batch."""
+        self._top_5 = network.layout == "imagenet" and network.classes > 5
         self._random = recipe.dropout > 0 or recipe.stochastic_depth > 0
         forward: Callable[[Tensor], Tensor] = self.module
         if recipe.compiled:
             forward = torch.compile(self.module, dynamic=False)
         self._forward = group.averaged(forward, skips=recipe.stochastic_depth > 0)
         graph = device.type == "cuda" and not self._random and not recompute and group.count == 1
-        self._execute: Callable[[Tensor], None] = Graph(self._update) if graph else self._update
+        self._execute: Callable[[Draws], None] = Graph(self._update) if graph else self._update
         self.execution = ("compiled, " if recipe.compiled else "") + ("as a CUDA graph" if graph else "eager")
         if group.count > 1:
             self.execution += f", data parallel over {group.count} replicas"
@@ -98,7 +101,7 @@ class Training:
         state = load_checkpoint(checkpoint, self.device)["module"]
         parent = build(self.network.parent).to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         parent.load_state_dict(state)
-        images = (images for images, _ in self.feed.clean_batches(EVALUATION_BATCH))
+        images = (images for images, _ in self.feed.clean_batches(self.images))
         grow(self.module, self.network, state, stage_statistics(parent, images))
 
     def align(self) -> None:
@@ -118,7 +121,7 @@ class Training:
         self._set_rate(self.schedule.rate(self.iteration))
         if self._random:
             self._seed_draws()
-        self._execute(self.group.share(self.feed.draws(self.iteration)))
+        self._execute(self.feed.draws(self.iteration))
         self.iteration += 1
         if self.schedule.looks(self.iteration):
             _, wrong, images = self._totals.tolist()
@@ -136,24 +139,25 @@ class Training:
         `clean`: on all training images without augmentation. Held-out images and recomputed batch-norm statistics are
         evaluated where the recipe has them; a validation error may end a plateau.
         """
-        found = self._evaluate("test", self.feed.test_batches(EVALUATION_BATCH))
+        found = self._evaluate("test", self.feed.test_batches(self.images))
         if self.recipe.held_out:
-            found |= self._evaluate("validation", self.feed.validation_batches(EVALUATION_BATCH))
+            found |= self._evaluate("validation", self.feed.validation_batches(self.images))
             self.schedule.validated(found["validation_error"])
         if clean:
-            found |= self._evaluate("clean_train", self.feed.clean_batches(EVALUATION_BATCH))
+            found |= self._evaluate("clean_train", self.feed.clean_batches(self.images))
         if self.recipe.precise_bn:
-            found |= self._evaluate_precisely()
+            with self.precise():
+                found |= self._evaluate("precise_test", self.feed.test_batches(self.images))
         return found
 
-    def gradients(self, draws: Tensor) -> None:
+    def gradients(self, draws: Draws) -> None:
         """Leave the gradients of one batch in the parameters, and no trace anywhere else: what a probe looks at.
 
         Nothing is dropped: a probe sees the whole network.
         """
         self.optimiser.zero_grad(set_to_none=True)
         with averages_held(), nothing_dropped(self.module):
-            loss, _, _ = self._losses(self.feed.drawn(self.group.share(draws)))
+            loss, _, _ = self._losses(self.feed.drawn(draws))
             loss.backward()
 
     def state(self) -> bytes:
@@ -184,7 +188,7 @@ class Training:
         self._totals.copy_(state["totals"])
         self._recorded = list(state["recorded"])
 
-    def _update(self, draws: Tensor) -> None:
+    def _update(self, draws: Draws) -> None:
         self.optimiser.zero_grad(set_to_none=True)
         loss, logits, labels = self._losses(self.feed.drawn(draws))
         loss.backward()
@@ -215,17 +219,23 @@ class Training:
         """Each replica takes its part of the batches."""
         self.group.follow(list(self.module.buffers()))
         self.module.eval()
-        total = torch.zeros_like(self._totals)
+        total, beyond = torch.zeros_like(self._totals), torch.zeros_like(self._totals[:1])
         for images, labels in islice(batches, self.group.rank, None, self.group.count):
             with self.autocast():
                 logits = self.module(images)
             total += _sums(F.cross_entropy(logits.float(), labels, reduction="sum"), logits, labels)
+            if self._top_5:
+                beyond += (logits.topk(5).indices != labels[:, None]).all(dim=1).sum()
         self.module.train()
         loss, errors = _means(self.group.sum(total).tolist())
-        return {f"{name}_loss": loss, f"{name}_error": errors}
+        found = {f"{name}_loss": loss, f"{name}_error": errors}
+        if self._top_5:
+            found[f"{name}_top5_error"] = 100 * self.group.sum(beyond).item() / total[2].item()
+        return found
 
-    def _evaluate_precisely(self) -> dict[str, float]:
-        """The test error under batch-norm statistics that are the mean over many training images, not the moving one.
+    @contextmanager
+    def precise(self) -> Iterator[None]:
+        """Batch-norm statistics that are the mean over many training images, not the moving one, while the block lasts.
 
         The authors published such models; early in training moving averages lag behind the weights.
         """
@@ -234,13 +244,12 @@ class Training:
         momenta = [norm.momentum for norm in norms]
         if self.group.leads:  # the others get them
             self._average_statistics(norms)
-        found = self._evaluate("precise_test", self.feed.test_batches(EVALUATION_BATCH))
+        yield
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum, norm.replica = momentum, self.recipe.bn_batch
         with torch.no_grad():
             for name, tensor in self.module.named_buffers():
                 tensor.copy_(kept[name])
-        return found
 
     @torch.no_grad()
     def _average_statistics(self, norms: Sequence[BatchNorm]) -> None:
@@ -248,7 +257,7 @@ class Training:
         for norm in norms:
             norm.train()
         seen = 0
-        for images, _ in self.feed.clean_batches(EVALUATION_BATCH, self.recipe.precise_bn):
+        for images, _ in self.feed.clean_batches(self.images, self.recipe.precise_bn):
             seen += len(images)
             for norm in norms:  # each image weighs the same, also where the last batch is short
                 norm.momentum, norm.replica = len(images) / seen, None

@@ -15,7 +15,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,11 +23,13 @@ from typing import Any, NoReturn
 import torch
 
 from ablations.attempt import setting
+from ablations.data.errors import DataError
 from ablations.data.feed import Feed
-from ablations.data.images import DataError
 from ablations.data.load import load as load_images
-from ablations.data.load import prepare
-from ablations.device import needs_recomputing, settle
+from ablations.data.load import photographs, prepare
+from ablations.data.photographs.stream import Stream
+from ablations.data.resident import Resident
+from ablations.device import decoding_threads, needs_recomputing, settle
 from ablations.export import Export, ExportError, read
 from ablations.keys import from_params
 from ablations.meter import Meter
@@ -36,6 +38,7 @@ from ablations.probes import probe
 from ablations.recipes import Recipe, replica_counts
 from ablations.replicas import Group, together
 from ablations.train import Training
+from ablations.views import judge
 from orchestrator.ledger import Ledger, LedgerError
 from orchestrator.studies import RecordedStudy, StudyInUse, read_study, sole_run, write_study
 from orchestrator.trial import Progress, Resources, Trial
@@ -81,10 +84,29 @@ def take_part(
     share: float,
 ) -> None:
     """What one replica of a trial does, the same in all but that the first one's progress alone leads anywhere."""
-    network, recipe, seed = from_params(params)
+    _, recipe, _ = from_params(params)
     place = group.device(device)
     settle(recipe, place, threads)
-    feed = Feed(load_images(network.data, Path(data)), recipe, seed, place)
+    with closing(_feed(params, group, place, Path(data), threads, share)) as feed:
+        _train_with(params, progress, group, feed, place, share)
+
+
+def _feed(params: Mapping[str, Any], group: Group, place: torch.device, data: Path, threads: int, share: float) -> Feed:
+    """Small images lie on the device, photographs are decoded as they are needed."""
+    network, recipe, seed = from_params(params)
+    part = {"rank": group.rank, "count": group.count}
+    if network.layout != "imagenet":
+        return Resident(load_images(network.data, data), recipe, seed, place, **part)
+    of = photographs(network.data, params["data"]["fingerprint"], data)
+    return Stream(
+        of, recipe, seed, place, network.size, workers=decoding_threads(place, threads, share, group.count), **part
+    )
+
+
+def _train_with(
+    params: Mapping[str, Any], progress: Progress, group: Group, feed: Feed, place: torch.device, share: float
+) -> None:
+    network, recipe, seed = from_params(params)
     recompute = needs_recomputing(network, recipe, place, share, group.count)
     training = Training(network, recipe, feed, seed, place, recompute=recompute, group=group)
     progress.about(
@@ -92,6 +114,7 @@ def take_part(
             "kernels": training.kernels,
             "activations": "recomputed" if recompute else "kept",
             "updates": training.execution,
+            **({"loader": feed.loader} if feed.loader else {}),
         }
     )
     if group.leads:
@@ -138,6 +161,8 @@ def _train(training: Training, progress: Progress) -> None:
             costs, read = meter.read((now - read) * recipe.batch), now
             with meter.paused():
                 record |= _evaluated(training, last=last)
+                if last and recipe.views:
+                    record |= judge(training, progress.keep)
             progress.log(now, record, costs)
             if _diverged(record, last=last):
                 progress.finish(now, training.state(), {"outcome": "diverged", "diverged_at": now})

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from ablations import keys
-from ablations.data.sets import SETS
+from ablations.data.sets import known
 from ablations.grid import WIDTHS
 from ablations.recipes import CIFAR, IMAGENET, Recipe, effective, replica_counts
 from ablations.study import Arm, Study, parent
@@ -53,7 +53,7 @@ def deviations(network: Network, recipe: Recipe) -> list[str]:
     Values that change nothing in this arm are no departures: a warm-up that begins at 110 layers says nothing of 56.
     """
     data, paper = _PAPER[network.layout]
-    found = [] if SETS[network.data].paper else [f"data {network.data} (paper {data})"]
+    found = [] if known(network.data).paper else [f"data {network.data} (paper {data})"]
     found += _network_deviations(network)
     unsaid = (*_MEASUREMENT, *_EXECUTION, *_WARMUP, *_another_reading(recipe, paper))
     said = effective(paper, network.depth)
@@ -82,7 +82,7 @@ def _of_arm(arm: Arm, resources: Resources) -> Iterator[Trial]:
             launches=float(arm.recipe.iterations * cost["layers"]),
             resources=resources,
             replica_counts=replica_counts(arm.recipe),
-            blocked=SETS[arm.network.data].blocked,
+            blocked=known(arm.network.data).blocked,
             after=_parent_key(arm, seed),
         )
 
@@ -112,7 +112,7 @@ def _recorded_arm(arm: Arm) -> RecordedArm:
         parameters=cost["parameters"],
         multiply_adds=cost["multiply_adds"],
         trials=[(seed, keys.key(keys.params(arm.network, arm.recipe, seed))) for seed in range(arm.seeds)],
-        blocked=SETS[arm.network.data].blocked,
+        blocked=known(arm.network.data).blocked,
     )
 
 

@@ -16,8 +16,8 @@ import torch
 from straightforward import Loop
 from torch.nn import functional as F  # noqa: N812
 
-from ablations.data.feed import Feed
 from ablations.data.images import Images
+from ablations.data.resident import Resident
 from ablations.device import settle
 from ablations.recipes import CIFAR, Recipe
 from ablations.train import Training
@@ -40,7 +40,7 @@ def images() -> Images:
 def ours(network: Network, data: Images, precision: str) -> Training:
     recipe = Recipe(**{**vars(CIFAR), "precision": precision})
     settle(recipe, CPU, 1)
-    return Training(network, recipe, Feed(data, recipe, 0, CPU), 0, CPU)
+    return Training(network, recipe, Resident(data, recipe, 0, CPU), 0, CPU)
 
 
 def bare(training: Training) -> Callable[[], None]:

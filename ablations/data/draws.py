@@ -19,3 +19,9 @@ def draw(seed: int, purpose: str, epoch: int, count: int) -> NDArray[np.uint64]:
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """The permutation in which an epoch visits its `count` images."""
     return np.argsort(draw(seed, "order", epoch, count), kind="stable")
+
+
+def split(images: int, held_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of the images that are trained on, in their order, and of those kept out: the same for all seeds."""
+    mixed = np.argsort(draw(0, "held out", 0, images), kind="stable")
+    return np.sort(mixed[held_out:]), np.sort(mixed[:held_out])

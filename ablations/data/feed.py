@@ -1,127 +1,46 @@
-"""Batches of a resident data set, augmented on the device: a function of (seed, iteration) and of nothing before it."""
+"""What training asks of its data, whether they are resident on the device or decoded from a file for each batch."""
 
 from collections.abc import Iterator
-from functools import lru_cache
+from typing import Protocol
 
-import numpy as np
-import torch
 from torch import Tensor
-
-from ablations.data.draws import draw, order
-from ablations.data.images import Images
-from ablations.kernels.augment import kernel
-from ablations.recipes import Recipe
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) in channels-last memory, and labels (B,)."""
+Draws = tuple[Tensor, ...]
+"""What an update needs of its batch, on the device; what the tensors are is the feed's own affair."""
 
 
-class Feed:
-    """Training batches, and the same images and the test's as they are; every pixel stays on the device as uint8."""
+class Feed(Protocol):
+    """Batches as functions of (seed, iteration), whatever was asked before. A replica's feed gives its share alone."""
 
-    def __init__(self, images: Images, recipe: Recipe, seed: int, device: torch.device) -> None:
-        self.recipe, self.seed, self.device = recipe, seed, device
-        kept, held_out = split(len(images.train_labels), recipe.held_out)
-        train = images.train if recipe.held_out == 0 else images.train[kept]
-        self.pixels = torch.from_numpy(train).to(device)
-        self.labels = torch.from_numpy(images.train_labels[kept]).to(device)
-        self._held_out = _resident(images.train[held_out], images.train_labels[held_out], device)
-        self._test = _resident(images.test, images.test_labels, device)
-        mean, scale = _moments(train, recipe)
-        self.mean, self.scale = torch.from_numpy(mean).to(device), scale
-        self._kernel = kernel() if device.type == "cpu" else None
-        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+    loader: str
+    """What decodes, in words, for the record of an attempt; empty where nothing has to be."""
+
+    def draws(self, iteration: int) -> Draws:
+        """What the SGD update `iteration`, counted from 0, is made from. It may wait for a disk, or for a decoder."""
+        ...
+
+    def drawn(self, draws: Draws) -> Batch:
+        """The augmented training images of these draws: operations on the device alone, without a wait."""
+        ...
 
     def batch(self, iteration: int) -> Batch:
-        """The batch of SGD update `iteration`, counted from 0. Epochs follow each other without a short batch."""
-        return self.drawn(self.draws(iteration))
-
-    def draws(self, iteration: int) -> Tensor:
-        """What is random in that batch, as `drawn` reads it: (4, B), on the device."""
-        count, size = len(self.labels), self.recipe.batch
-        start = iteration * size
-        spans = []
-        while size:
-            epoch, offset = divmod(start, count)
-            take = min(size, count - offset)
-            spans.append(self._epoch(epoch)[:, offset : offset + take])
-            start, size = start + take, size - take
-        return spans[0] if len(spans) == 1 else torch.cat(spans, dim=1)
-
-    def drawn(self, draws: Tensor) -> Batch:
-        """The augmented training images that these draws choose: tensors in, tensors out, no wait."""
-        index, dy, dx, flip = draws
-        if self._kernel is not None and self.recipe.augmentation == "pad-crop-flip":
-            mean = self.mean.expand(self.pixels.shape[1:]).contiguous()
-            return self._kernel(self.pixels, draws, mean, self.scale, self.recipe.pad), self.labels[index]
-        return self._augment(self._normalise(self.pixels[index]), dy, dx, flip), self.labels[index]
+        """Both at once. Epochs follow each other without a short batch."""
+        ...
 
     def test_batches(self, size: int) -> Iterator[Batch]:
-        """Every test image once, unaugmented, in a fixed order."""
-        return self._plain(*self._test, size)
+        """Every test image once, one unaugmented view each, in a fixed order."""
+        ...
 
     def validation_batches(self, size: int) -> Iterator[Batch]:
         """Every image that was kept out of training once, unaugmented."""
-        return self._plain(*self._held_out, size)
+        ...
 
     def clean_batches(self, size: int, images: int | None = None) -> Iterator[Batch]:
-        """Training images unaugmented, each at most once: all in their order, or a number of them, mixed."""
-        if images is None:
-            return self._plain(self.pixels, self.labels, size)
-        chosen = torch.from_numpy(order(0, 0, len(self.labels))[:images]).to(self.device)
-        return self._plain(self.pixels[chosen], self.labels[chosen], size)
+        """Training images unaugmented, each at most once: as many as an evaluation takes, or a number, mixed."""
+        ...
 
-    def _plain(self, pixels: Tensor, labels: Tensor, size: int) -> Iterator[Batch]:
-        for start in range(0, len(labels), size):
-            yield self._normalise(pixels[start : start + size]).permute(0, 3, 1, 2), labels[start : start + size]
-
-    def _normalise(self, pixels: Tensor) -> Tensor:
-        return (pixels.float() - self.mean) * self.scale
-
-    def _augment(self, x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor) -> Tensor:
-        """Zero pad, crop and mirror (B, H, W, C) in one gather; returns (B, C, H, W)."""
-        if self.recipe.augmentation == "none":
-            return x.permute(0, 3, 1, 2)
-        size, height, width, channels = x.shape
-        pad = self.recipe.pad
-        padded = x.new_zeros(size, height + 2 * pad, width + 2 * pad, channels)
-        padded[:, pad : pad + height, pad : pad + width] = x
-        columns = torch.arange(width, device=x.device)
-        columns = torch.where(flip[:, None] == 1, width - 1 - columns, columns) + dx[:, None]
-        rows = torch.arange(height, device=x.device) + dy[:, None]
-        every = torch.arange(size, device=x.device)
-        return padded[every[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-    def _draw_epoch(self, epoch: int) -> Tensor:
-        """(4, N): image index, crop row, crop column, mirrored or not, in the order of the epoch."""
-        count = len(self.labels)
-        index = order(self.seed, epoch, count)
-        words = draw(self.seed, "augmentation", epoch, count)[index]
-        places = np.uint64(2 * self.recipe.pad + 1)
-        rows = (words & np.uint64(0xFFFFFF)) % places
-        columns = (words >> np.uint64(24) & np.uint64(0xFFFFFF)) % places
-        flips = words >> np.uint64(63)
-        table = torch.from_numpy(np.stack([index, *(part.astype(np.int64) for part in (rows, columns, flips))]))
-        if self.device.type == "cuda":
-            return table.pin_memory().to(self.device, non_blocking=True)  # the step never waits for a copy
-        return table
-
-
-def split(images: int, held_out: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the images that are trained on, in their order, and of those kept out: the same for all seeds."""
-    mixed = np.argsort(draw(0, "held out", 0, images), kind="stable")
-    return np.sort(mixed[held_out:]), np.sort(mixed[:held_out])
-
-
-def _resident(pixels: np.ndarray, labels: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device)
-
-
-def _moments(pixels: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, float]:
-    """What is subtracted, (H, W, C) or (1, 1, 1), and what is multiplied after; whole-number sums, so exact."""
-    if recipe.normalisation == "pixel-mean":
-        return (pixels.sum(axis=0, dtype=np.int64) / len(pixels)).astype(np.float32), 1 / 255
-    counts, levels = np.bincount(pixels.ravel(), minlength=256), np.arange(256)
-    mean = float(counts @ levels) / pixels.size
-    variance = float(counts @ levels**2) / pixels.size - mean**2
-    return np.full((1, 1, 1), mean, dtype=np.float32), variance**-0.5
+    def close(self) -> None:
+        """Let go of files and threads."""
+        ...

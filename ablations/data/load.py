@@ -1,4 +1,7 @@
-"""From a data set's name to its images: found, checked against its fingerprint, decoded once and kept as arrays."""
+"""From a data set's name to its images: found, checked against its fingerprint, and made ready for every worker.
+
+Small images are decoded once and kept as arrays. Of photographs, which were prepared before, it is kept where they lie.
+"""
 
 import os
 import zipfile
@@ -9,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ablations.data import cifar10, cifar10_jpeg, digits
-from ablations.data.images import DataError, Images, fingerprint
+from ablations.data.errors import DataError
+from ablations.data.images import Images, fingerprint
+from ablations.data.photographs import prepared
+from ablations.data.photographs.prepared import Prepared
 from ablations.data.sets import SETS
 
 ARRAYS = tuple(field.name for field in fields(Images))
@@ -20,8 +26,10 @@ def prepare(name: str, folder: Path, cache: Path) -> None:
 
     Raises DataError where it is missing, damaged, or not what its fingerprint says.
     """
-    if SETS[name].blocked:
-        raise DataError(f"{name}: {SETS[name].blocked}")
+    if name not in SETS or SETS[name].layout == "imagenet":
+        found = prepared.open_prepared(folder / name)
+        prepared.point(found.folder, _pointer(name, found.manifest.fingerprint, cache))
+        return
     if _cached(name, cache).exists():
         load(name, cache)  # damaged arrays are found here, not by fifty workers
         return
@@ -42,8 +50,14 @@ def prepare(name: str, folder: Path, cache: Path) -> None:
 
 
 @lru_cache(maxsize=2)
+def photographs(name: str, expected: str, cache: Path) -> Prepared:
+    """The photographs that have this fingerprint. A warm worker opens them once for all its trials."""
+    return prepared.follow(_pointer(name, expected, cache), expected)
+
+
+@lru_cache(maxsize=2)
 def load(name: str, cache: Path) -> Images:
-    """The images of a prepared data set. A warm worker reads them once for all its trials."""
+    """The small images of a prepared data set. A warm worker reads them once for all its trials."""
     if name == "digits" and not _cached(name, cache).exists():
         images = _digits(cache)
         found = fingerprint(images)
@@ -78,6 +92,11 @@ def _kept(path: Path, name: str) -> tuple[Images, str]:
 
 def _cached(name: str, cache: Path) -> Path:
     return cache / f"{name}-{SETS[name].fingerprint.split(':')[1][:12]}.npz"
+
+
+def _pointer(name: str, expected: str, cache: Path) -> Path:
+    """One for each content, so that a set that is prepared anew disturbs no trial on the old one."""
+    return cache / f"{name}-{expected.split(':')[1][:12]}.json"
 
 
 def _check(name: str, images: Images, found: str, where: str) -> None:

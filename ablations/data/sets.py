@@ -1,9 +1,20 @@
-"""What is known of each data set without reading it. Imports nothing that reads data."""
+"""What is known of each data set without reading it. Imports nothing that reads data.
 
+Those that are built in stand here. A set of photographs that `ablate data prepare` wrote is known by its manifest, in
+the data folder.
+"""
+
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
+from ablations.data.errors import DataError, NotThereError
+from ablations.data.photographs import manifest
 from models.spec import Layout
+
+FOLDER_VARIABLE = "ABLATE_DATA"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +92,56 @@ SETS: Mapping[str, DataSet] = {
             fingerprint="ilsvrc2012:1281167+50000",
             recipe="imagenet",
             paper=True,
-            blocked="ImageNet cannot be trained on yet: no loader for it is built in",
         ),
     )
 }
+"""The data sets that are built in."""
+
+
+def folder() -> Path:
+    """Where data sets are looked for: `ABLATE_DATA`, or `data/` where the user stands."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or "data")
+
+
+def names() -> list[str]:
+    """The data sets that are built in, then those that were prepared."""
+    found = sorted(path.parent.name for path in folder().glob(f"*/{manifest.FILE}"))
+    return [*SETS, *(name for name in found if name not in SETS)]
+
+
+def known(name: str) -> DataSet:
+    """The data set of this name. Raises DataError for one that is neither built in nor prepared."""
+    built_in = SETS.get(name)
+    if built_in is not None and built_in.layout != "imagenet":
+        return built_in
+    path = folder() / name / manifest.FILE
+    try:
+        return _prepared(path, path.stat().st_mtime_ns)
+    except (FileNotFoundError, NotThereError):
+        if built_in is None:
+            raise DataError(
+                f"data set {name[:60]!r} is neither built in ({', '.join(SETS)}) nor prepared in {folder()}"
+            ) from None
+        return replace(
+            built_in,
+            blocked=f"not prepared in {folder()}/ (ablate data prepare {name})",
+        )
+
+
+@lru_cache(maxsize=64)
+def _prepared(path: Path, _: int) -> DataSet:
+    """What its manifest says, as it was at that time."""
+    said = manifest.read(path.parent)
+    return DataSet(
+        name=said.name,
+        title=said.title,
+        layout="imagenet",
+        channels=3,
+        classes=len(said.classes),
+        size=said.size,
+        train_images=said.splits["train"].images,
+        test_images=said.splits["test"].images,
+        fingerprint=said.fingerprint,
+        recipe="imagenet",
+        paper=said.name in SETS and said.fingerprint == SETS[said.name].fingerprint,
+    )

@@ -30,12 +30,13 @@ def cache() -> Path:
 
 
 @lru_cache(maxsize=8)
-def library(source: Path, *defines: str) -> ctypes.CDLL:
-    """The compiled source. Raises NoCompilerError where it cannot be had."""
+def library(source: Path, *defines: str, links: tuple[str, ...] = ()) -> ctypes.CDLL:
+    """The compiled source, linked with libraries as `jpeg`. Raises NoCompilerError where it cannot be had."""
     for compiler in COMPILERS:
         version = _version(compiler)
         if version is not None:
-            return ctypes.CDLL(str(_kept(source, (compiler, *FLAGS, *(f"-D{each}" for each in defines)), version)))
+            options = (*(f"-D{each}" for each in defines), *(f"-l{each}" for each in links))
+            return ctypes.CDLL(str(_kept(source, (compiler, *FLAGS, *options), version)))
     raise NoCompilerError(f"none of {', '.join(COMPILERS)} is on the PATH; install a C compiler, as gcc")
 
 
@@ -71,7 +72,8 @@ def _kept(source: Path, command: Sequence[str], version: str) -> Path:
 
 
 def _compile(source: Path, command: Sequence[str], to: Path) -> Path:
-    command = [*command, str(source), "-o", str(to)]
+    libraries = [each for each in command if each.startswith("-l")]  # the linker looks into them for what came before
+    command = [*(each for each in command if each not in libraries), str(source), "-o", str(to), *libraries]
     subprocess.run(command, capture_output=True, text=True, check=True, timeout=MOST_SECONDS)
     return to
 

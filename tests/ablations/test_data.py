@@ -493,9 +493,9 @@ def test_missing_images_are_one_clear_line(tmp_path: Path) -> None:
     assert all(part in one_line(error) for part in expected)
 
 
-def test_imagenet_is_refused_with_the_reason(tmp_path: Path) -> None:
-    """No loader for it is built in yet."""
-    with pytest.raises(DataError, match="imagenet: ImageNet cannot be trained on yet"):
+def test_photographs_that_were_not_prepared_are_refused(tmp_path: Path) -> None:
+    """With the folder that was looked into, and the command that makes one."""
+    with pytest.raises(DataError, match=r"/imagenet: no prepared data set is here .*`ablate data prepare` makes one"):
         load.prepare("imagenet", tmp_path, tmp_path)
 
 

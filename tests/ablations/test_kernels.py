@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ablations.data.feed import Feed
 from ablations.data.images import Images
+from ablations.data.resident import Resident
 from ablations.kernels import batch_norm
 from ablations.kernels.batch_norm import LANES, fork, fused, install
 from ablations.kernels.compiler import NoCompilerError, library
@@ -266,7 +266,7 @@ def test_augmentation_is_pytorch_s_to_the_bit(
     pixels[1] = 0
     every = Images(train=pixels, train_labels=np.arange(10), test=pixels[:1], test_labels=np.arange(1))
     recipe = Recipe(**{**vars(CIFAR), "batch": batch, "pad": pad, "normalisation": normalisation})
-    with_kernel, without = (Feed(every, recipe, seed, torch.device("cpu")) for _ in range(2))
+    with_kernel, without = (Resident(every, recipe, seed, torch.device("cpu")) for _ in range(2))
     assert with_kernel._kernel is not None, "these tests need a C compiler"
     without._kernel = None
     for iteration in range(3):

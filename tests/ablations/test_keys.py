@@ -35,7 +35,7 @@ GOLDEN = [
         "75b92a0f9c46b017",
         "c1f5c9f7b540bce7",
     ),
-    (RESNET_50, IMAGENET, 0, "9dcabecc5f896b69", "a7600bb0e945c07c"),
+    (RESNET_50, dataclasses.replace(IMAGENET, precise_bn=0, views=()), 0, "9dcabecc5f896b69", "a7600bb0e945c07c"),
 ]
 
 
@@ -86,6 +86,11 @@ OTHER_RECIPES = {
     "clean_every": 4000,
     "probe_at": (0, 0.5, 1),
     "probe_batches": 20,
+    "shorter_side": (256, 320),
+    "colour_noise": 0.2,
+    "sizes": (128, 224),
+    "order": "quasi-random",
+    "views": ("ten-crop",),
 }
 WARM: dict[str, Any] = {"warmup_from_depth": 20}
 NEEDED: dict[str, dict[str, Any]] = {
@@ -95,6 +100,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "warmup_until_error": WARM,
     "warmup_iterations": WARM,
     "probe_batches": {"probe_at": (0.25,)},
+    "shorter_side": {"augmentation": "scale-crop-flip-colour"},
+    "colour_noise": {"augmentation": "area-crop-flip-colour"},
 }
 """What a value needs beside it to change anything."""
 OTHER_NETWORKS = {

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ablations.data import digits
-from ablations.data.feed import Feed
 from ablations.data.images import Images
+from ablations.data.resident import Resident
 from ablations.probes import probe
 from ablations.recipes import CIFAR, DIGITS, Recipe
 from ablations.train import Training
@@ -35,7 +35,7 @@ def images(count: int = 60, size: int = 8, channels: int = 1) -> Images:
 def training(shortcut: Any = "A", *, steps: int = 0, width: int = 16, **values: Any) -> Training:
     recipe = Recipe(**{**vars(DIGITS), "batch": 16, "probe_batches": 3, **values})
     network = Network(data="digits", depth=14, shortcut=shortcut, channels=1, size=8, width=width)
-    one = Training(network, recipe, Feed(images(), recipe, 0, CPU), 0, CPU)
+    one = Training(network, recipe, Resident(images(), recipe, 0, CPU), 0, CPU)
     for _ in range(steps):
         one.step()
     return one
@@ -209,7 +209,7 @@ def first_over_last(depth: int, shortcut: Any) -> float:
     recipe = Recipe(**{**vars(CIFAR), "probe_batches": 1})
     found = []
     for seed in range(3):
-        feed = Feed(upsampled_digits(), recipe, seed, CPU)
+        feed = Resident(upsampled_digits(), recipe, seed, CPU)
         one = Training(Network(depth=depth, shortcut=shortcut), recipe, feed, seed, CPU)
         found.append(probe_summary(probe(one))["gradient_first_over_last"])
     return geometric_mean(found)

@@ -22,11 +22,11 @@ import pytest
 import torch
 
 from ablations import keys, replicas, trial
-from ablations.data.feed import Feed
 from ablations.data.load import load, prepare
+from ablations.data.resident import Resident
 from ablations.follower import Unheard
 from ablations.recipes import CIFAR, DIGITS, IMAGENET, Recipe, replica_counts
-from ablations.replicas import ALONE, Group
+from ablations.replicas import Group
 from ablations.train import Training, load_checkpoint
 from ablations.trial import main, run
 from models.spec import Network, Shortcut
@@ -188,17 +188,18 @@ def test_a_batch_is_split_where_batch_normalisation_is(recipe: Recipe, counts: t
 
 def test_shares_are_the_batch_in_its_order() -> None:
     """So that the first replica has the images whose statistics the moving averages follow."""
-    draws = torch.arange(48).reshape(4, 12)
-    shares = [Group(rank, 3).share(draws) for rank in range(3)]
+    _, recipe, seed = keys.from_params(params(batch=12))
+    data = load("digits", Path("nowhere"))
+    (whole,) = Resident(data, recipe, seed, CPU).draws(3)
+    shares = [Resident(data, recipe, seed, CPU, rank=rank, count=3).draws(3)[0] for rank in range(3)]
     assert [tuple(share.shape) for share in shares] == [(4, 4)] * 3
-    assert torch.equal(torch.cat(shares, dim=1), draws)
-    assert ALONE.share(draws) is draws
+    assert torch.equal(torch.cat(shares, dim=1), whole)
 
 
 def test_replicas_drop_the_same_blocks_and_other_values() -> None:
     """A block is left out for the whole batch; dropout's masks are each replica's own. All are drawn anew each time."""
     network, recipe, seed = keys.from_params(params(**NOISY))
-    one = Training(network, recipe, Feed(load("digits", Path("nowhere")), recipe, seed, CPU), seed, CPU)
+    one = Training(network, recipe, Resident(load("digits", Path("nowhere")), recipe, seed, CPU), seed, CPU)
     lots, masks = {}, {}
     for rank, iteration in ((0, 5), (1, 5), (0, 6), (1, 6)):
         one.group, one.iteration = Group(rank, 2), iteration

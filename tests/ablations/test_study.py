@@ -155,7 +155,7 @@ BAD: list[tuple[str, int, str]] = [
     (
         HEAD + GRID + "recipe: cifr\n",
         5,
-        "recipe.name: 'cifr' is not one of cifar, imagenet, digits; did you mean 'cifar'?",
+        "recipe.name: 'cifr' is not one of cifar, imagenet, imagenet-16, imagenet-32, digits; did you mean 'cifar'?",
     ),
     (HEAD + GRID + "recipe: 3\n", 5, "recipe: expected the name of a recipe, or {name: cifar, lr: 0.03}, got 3"),
     (HEAD + GRID + "recipe:\n  name: cifar\n  lrr: 0.1\n", 7, "recipe.lrr: unknown key 'lrr'; did you mean 'lr'?"),
@@ -186,11 +186,15 @@ BAD: list[tuple[str, int, str]] = [
         "evaluate_every must be a multiple of record_every (300), not 400",
     ),
     (HEAD + GRID + "recipe: {precision: fp16}\n", 5, "'fp16' is not one of fp32, tf32, bf16"),
-    (HEAD + GRID + "recipe: imagenet\n", 5, "scale-crop-flip-colour is for imagenet, not cifar10; give pad-crop-flip"),
+    (
+        HEAD + GRID + "recipe: imagenet\n",
+        5,
+        "'scale-crop-flip-colour' is not for cifar10, which has small images; give pad-crop-flip",
+    ),
     (
         HEAD + GRID + "recipe: {augmentation: scale-crop-flip-colour}\n",
         5,
-        "recipe.augmentation: augmentation scale-crop",
+        "recipe.augmentation: augmentation 'scale-crop",
     ),
     (HEAD + GRID + "recipe: {warmup_from_depth: 0}\n", 5, "must be 1 to"),
     (HEAD + GRID + "recipe:\n  nesterov: 1\n", 6, "recipe.nesterov: expected true or false, got 1"),

@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from ablations import train
 from ablations.data import digits
-from ablations.data.feed import Feed, split
+from ablations.data.draws import split
 from ablations.data.images import Images
+from ablations.data.resident import Resident
 from ablations.recipes import CIFAR, DIGITS, IMAGENET, RECIPES, Recipe
 from ablations.train import Training
 from models.convolution import BatchNorm
@@ -46,7 +47,7 @@ class Batches:
 
 def training(values: Recipe, *batches: tuple[Tensor, Tensor], depth: int = 8) -> Training:
     """Whatever `build` makes now, fed with these batches."""
-    return Training(Network(depth=depth), values, cast(Feed, Batches(*batches)), 0, CPU)
+    return Training(Network(depth=depth), values, cast(Resident, Batches(*batches)), 0, CPU)
 
 
 # The SGD update
@@ -131,7 +132,7 @@ def test_three_updates_by_hand(scope: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_decays(shortcut: Any) -> None:
     """Under `weights` the filters and the classifier's weight; under `all` gamma, beta and the bias too."""
     network = Network(data="digits", depth=8, shortcut=shortcut, channels=1, size=8, width=4)
-    feed = Feed(few_digits(), DIGITS, 0, CPU)
+    feed = Resident(few_digits(), DIGITS, 0, CPU)
 
     def decaying(scope: str) -> set[str]:
         one = Training(network, recipe(DIGITS, weight_decay_scope=scope), feed, 0, CPU)
@@ -299,7 +300,7 @@ def few_digits() -> Images:
 def small(values: Recipe | None = None, seed: int = 0, network: Network = SMALL, steps: int = 0) -> Training:
     """A network of 8 layers, trained for so many updates on 60 images."""
     values = values or recipe(DIGITS, batch=16)
-    one = Training(network, values, Feed(few_digits(), values, seed, CPU), seed, CPU)
+    one = Training(network, values, Resident(few_digits(), values, seed, CPU), seed, CPU)
     for _ in range(steps):
         one.step()
     return one
@@ -494,7 +495,7 @@ def test_held_out_images_are_never_trained_on() -> None:
     """The same ones for every seed, mixed over the classes, and no part of the mean that is subtracted."""
     values = recipe(DIGITS, batch=16, held_out=20, normalisation="pixel-mean")
     data = few_digits()
-    feeds = [Feed(data, values, seed, CPU) for seed in (0, 1)]
+    feeds = [Resident(data, values, seed, CPU) for seed in (0, 1)]
     kept, held_out = split(60, 20)
     assert (len(kept), len(held_out)) == (40, 20)
     assert sorted([*kept, *held_out]) == list(range(60))
@@ -552,7 +553,7 @@ def test_precise_statistics_are_the_images_own() -> None:
 def test_precise_statistics_weigh_each_image_alike(images: int) -> None:
     """Also where the last of several batches is short: the mean is that of all images at once."""
     values = recipe(DIGITS, batch=16, precise_bn=images)
-    one = Training(SMALL, values, Feed(digits.read(), values, 0, CPU), 0, CPU)
+    one = Training(SMALL, values, Resident(digits.read(), values, 0, CPU), 0, CPU)
     whole = torch.cat([pixels for pixels, _ in one.feed.clean_batches(500, images)])
     one._average_statistics([part for part in one.module.modules() if isinstance(part, BatchNorm)])
     with torch.no_grad():

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ablations import device, keys, learning_rate, train, trial
 from ablations.data import load
-from ablations.data.feed import Feed
+from ablations.data.resident import Resident
 from ablations.graph import Graph
 from ablations.probes import probe
 from ablations.recipes import DIGITS, Recipe
@@ -708,7 +708,7 @@ def test_a_killed_trial_ends_as_its_twin_on_a_gpu_too(name: str, width: int) -> 
 def test_a_graph_makes_the_bits_of_its_update(precision: str) -> None:
     """Twelve updates, nine of them replayed, against the same without a graph; probed and evaluated in between."""
     network, recipe, seed = keys.from_params(params("watched", precision=precision))
-    feed = Feed(load.load("digits", Path("nowhere")), recipe, seed, torch.device("cuda"))
+    feed = Resident(load.load("digits", Path("nowhere")), recipe, seed, torch.device("cuda"))
     found = []
     for graph in (True, False):
         device.settle(recipe, torch.device("cuda"), 1)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablations.data.draws import draw, order
-from ablations.data.feed import Feed
 from ablations.data.images import Images
+from ablations.data.resident import Resident
 from ablations.recipes import CIFAR, Recipe
 
 CPU = torch.device("cpu")
@@ -36,8 +36,8 @@ def recipe(**values: Any) -> Recipe:
     return replace(CIFAR, **{"batch": 10, **values})
 
 
-def feed(of: Images | None = None, seed: int = 0, **values: Any) -> Feed:
-    return Feed(of or images(), recipe(**values), seed, CPU)
+def feed(of: Images | None = None, seed: int = 0, **values: Any) -> Resident:
+    return Resident(of or images(), recipe(**values), seed, CPU)
 
 
 def same(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
@@ -50,7 +50,7 @@ def same(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), asked=st.lists(st.integers(0, 60), min_size=1, max_size=12))
 def test_a_batch_depends_on_seed_and_iteration_alone(seed: int, asked: list[int]) -> None:
-    """In whatever order batches are asked for, and however often, each is the one that a new Feed gives first."""
+    """In whatever order batches are asked for, and however often, each is the one that a new one gives first."""
     used = feed(seed=seed)
     for iteration in asked:
         assert same(used.batch(iteration), feed(seed=seed).batch(iteration))
@@ -146,7 +146,7 @@ def literal(every: Images, values: Recipe, seed: int, iteration: int) -> NDArray
 def test_augmentation_is_the_paper_s_to_the_bit(pad: int, channels: int) -> None:
     """Zeros are padded after the mean is subtracted, so that they are the mean; also where the pad exceeds the size."""
     every, values = images(channels=channels), recipe(pad=pad)
-    one = Feed(every, values, 3, CPU)
+    one = Resident(every, values, 3, CPU)
     for iteration in range(9):
         assert np.array_equal(one.batch(iteration)[0].numpy(), literal(every, values, 3, iteration))
 
@@ -157,7 +157,7 @@ def draws_of_an_image() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[n
     pixels = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), (4000, 16, 16, 1))
     labels = np.zeros(4000, dtype=np.int64)
     every = Images(train=pixels.copy(), train_labels=labels, test=pixels[:1].copy(), test_labels=labels[:1])
-    one = Feed(every, recipe(batch=4000, normalisation="mean-std"), 0, CPU)
+    one = Resident(every, recipe(batch=4000, normalisation="mean-std"), 0, CPU)
 
     def levels() -> Iterator[NDArray[np.int64]]:
         for iteration in range(5):
