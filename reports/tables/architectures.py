@@ -20,7 +20,7 @@ def _network(depth: int) -> Network:
 
 def _stage(stage: Stage) -> Entry:
     layers = "; ".join(each.replace(",", ", ") for each in stage.layers)
-    text = re.sub(r"(\d)x(\d)", r"\1 × \2", layers)
+    text = re.sub(r"(\d)x(\d)", r"\1×\2", layers)
     return printed(f"[{text}] × {stage.repeats}" if stage.repeats > 1 else text)
 
 
