@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from math import inf, isnan, nan
 from statistics import fmean, median
 from typing import Any
@@ -32,6 +33,12 @@ UNITS: Mapping[str, str] = {
     "validation_error": "%",
     "test_error": "%",
     "precise_test_error": "%",
+    "test_top5_error": "%",
+    "precise_test_top5_error": "%",
+    "ten_crop_error": "%",
+    "ten_crop_top5_error": "%",
+    "multi_scale_error": "%",
+    "multi_scale_top5_error": "%",
     "train_loss": "nats",
     "clean_train_loss": "nats",
     "validation_loss": "nats",
@@ -85,6 +92,8 @@ class Run:
     machines that trained it, and left out where they do not tell."""
     probes: Sequence[Mapping[str, Any]] = ()
     """What the probes saw, in order; `probe_summary` says what each comes down to."""
+    kept: Mapping[str, Callable[[], bytes]] = field(default_factory=dict, compare=False, repr=False)
+    """The files beside the result, by name: what reads one, and raises LedgerError if it is damaged or gone."""
     reason: str | None = None
     mlflow_run: str | None = None
     notes: Sequence[str] = ()
@@ -142,8 +151,20 @@ def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger, *, measured:
         seconds=head.seconds,
         costs=costs,
         probes=tuple(numbers(each) for each in probes),
+        kept={name: partial(folder.kept, name, head) for name in (head.result or {}).get("kept", {})},
         notes=(*(note for each in attempts for note in each.get("notes", ())), *_mixed(attempts)),
     )
+
+
+def damaged(run: Run) -> list[str]:
+    """What is wrong with the files beside the result, each of which is read whole: in a line each."""
+    found = []
+    for read in run.kept.values():
+        try:
+            read()
+        except LedgerError as error:
+            found.append(str(error))
+    return found
 
 
 def _mixed(attempts: Sequence[Mapping[str, Any]]) -> list[str]:

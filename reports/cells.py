@@ -25,6 +25,13 @@ class Metric(StrEnum):
     """At the last iteration, over the training images without augmentation and in evaluation mode."""
     LAST_VALIDATION = "last_validation_error"
     """At the last iteration, over training images that were held out."""
+    LAST_TEN_CROP = "last_ten_crop_error"
+    """At the last iteration, ten crops of an image averaged: Tables 2 and 3."""
+    LAST_TEN_CROP_TOP5 = "last_ten_crop_top5_error"
+    """The image's class is not among the five likeliest."""
+    LAST_MULTI_SCALE = "last_multi_scale_error"
+    """At the last iteration, fully-convolutional, several scales averaged: Table 4."""
+    LAST_MULTI_SCALE_TOP5 = "last_multi_scale_top5_error"
     SECONDS = "seconds"
     """Training seconds over all attempts."""
 
@@ -36,6 +43,10 @@ TITLES: Mapping[Metric, str] = {
     Metric.TAIL_TRAIN: "training error",
     Metric.LAST_CLEAN_TRAIN: "training error without augmentation, last iterate",
     Metric.LAST_VALIDATION: "validation error, last iterate",
+    Metric.LAST_TEN_CROP: "top-1 error, 10-crop",
+    Metric.LAST_TEN_CROP_TOP5: "top-5 error, 10-crop",
+    Metric.LAST_MULTI_SCALE: "top-1 error, multi-scale",
+    Metric.LAST_MULTI_SCALE_TOP5: "top-5 error, multi-scale",
     Metric.SECONDS: "training seconds",
 }
 

@@ -10,7 +10,7 @@ from typing import Literal
 from models.spec import Shortcut
 from orchestrator.runs import Curve
 
-PaperFigure = Literal["fig1", "fig6"]
+PaperFigure = Literal["fig1", "fig4", "fig6"]
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -47,6 +47,55 @@ class Table6Row:
     def comparable(self) -> float:
         """What a mean over seeds is compared with: the mean where the paper gives one, else its only run."""
         return float(self.mean or self.error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of one network of Table 1."""
+
+    depth: int
+    name: str
+    """`conv2_x`; the classifier's is `head`."""
+    output: str
+    """`56x56`."""
+    layers: tuple[str, ...]
+    """Of one block: `3x3,64`."""
+    repeats: int
+    flops: str
+    """Of the whole network, as `1.8e9`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetRow:
+    """A model and its errors in percent, as printed; empty where the paper prints none. Tables 3, 4 and 5."""
+
+    method: str
+    shortcut: Shortcut | None
+    """None where the paper took the row from other work, and for an ensemble."""
+    depth: int | None
+    top1: str
+    top5: str
+    split: str
+    """`ImageNet val`, `ImageNet test`."""
+    members: str
+    """Of an ensemble."""
+    origin: str
+    """`this paper`, `quoted [41]`."""
+
+    @property
+    def quoted(self) -> bool:
+        """Whether the paper took the row from other work, or tested a network of others."""
+        return self.origin != "this paper"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table2Row:
+    """Top-1 error on the ImageNet validation set, 10-crop, percent as printed."""
+
+    depth: int
+    plain: str
+    resnet: str
+    """With option A."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +158,75 @@ def table_6() -> tuple[Table6Row, ...]:
     )
 
 
+@cache
+def table_1() -> tuple[Stage, ...]:
+    """By depth, and from the input on."""
+    return tuple(
+        Stage(
+            depth=int(row["depth"]),
+            name=row["stage"],
+            output=row["output_size"],
+            layers=tuple(row["block_layers"].split(";")),
+            repeats=int(row["repeats"]),
+            flops=row["flops_paper"],
+        )
+        for row in _rows("table1_architectures")
+    )
+
+
+@cache
+def table_2() -> tuple[Table2Row, ...]:
+    """In the paper's order."""
+    return tuple(
+        Table2Row(depth=int(row["layers"]), plain=row["plain"], resnet=row["resnet"])
+        for row in _rows("table2_plain_vs_resnet")
+    )
+
+
+def _imagenet_rows(name: str) -> tuple[ImageNetRow, ...]:
+    return tuple(
+        ImageNetRow(
+            method=row.get("method") or row["model"],
+            shortcut=_shortcut(row) if row["origin"] == "this paper" else None,
+            depth=int(row["depth"]) if row.get("depth") else None,
+            top1=row.get("top1_error", ""),
+            top5=row["top5_error"],
+            split=row["split"],
+            members=row.get("members", ""),
+            origin=row["origin"],
+        )
+        for row in _rows(name)
+    )
+
+
+def _shortcut(row: Mapping[str, str]) -> Shortcut | None:
+    if row.get("family") == "plain":
+        return "none"
+    return row.get("option") or None  # pyright: ignore[reportReturnType]  # checked by a test over the whole files
+
+
+@cache
+def table_3() -> tuple[ImageNetRow, ...]:
+    """10-crop, in the paper's order."""
+    return _imagenet_rows("table3_imagenet_10crop")
+
+
+@cache
+def table_4() -> tuple[ImageNetRow, ...]:
+    """Best single models, several scales, in the paper's order."""
+    return _imagenet_rows("table4_single_model")
+
+
+@cache
+def table_5() -> tuple[ImageNetRow, ...]:
+    """Ensembles, top-5 on the test server, in the paper's order."""
+    return _imagenet_rows("table5_ensembles")
+
+
+CURVES: Mapping[str, str] = {"train": "train_error", "test": "test_error", "val_center_crop": "test_error"}
+"""What a figure's curves are among the metrics of a trial; ImageNet is tested on its validation set."""
+
+
 def _curve(row: Mapping[str, str], points: list[tuple[int, float]]) -> PaperCurve:
     family, depth = row["model"].split("-")
     iterations, values = zip(*points, strict=True)
@@ -117,14 +235,14 @@ def _curve(row: Mapping[str, str], points: list[tuple[int, float]]) -> PaperCurv
         panel=row["panel"],  # pyright: ignore[reportArgumentType]  # checked by a test over the whole file
         shortcut="none" if family == "plain" else "A",
         depth=int(depth),
-        curve=Curve(metric=f"{row['curve']}_error", iterations=iterations, values=values),
+        curve=Curve(metric=CURVES[row["curve"]], iterations=iterations, values=values),
         note=row["note"],
     )
 
 
 @cache
 def paper_curves(figure: PaperFigure) -> tuple[PaperCurve, ...]:
-    """The digitised curves of Figure 1 or Figure 6, in the order of the file."""
+    """The digitised curves of Figure 1, 4 or 6, in the order of the file."""
     points: dict[tuple[str, ...], list[tuple[int, float]]] = {}
     first: dict[tuple[str, ...], dict[str, str]] = {}
     for row in _rows(f"{figure}_curves"):

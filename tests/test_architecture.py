@@ -346,8 +346,8 @@ def test_a_planted_violation_is_caught(case: str) -> None:
             '"""Never calls `ray stop`."""\nimport subprocess\nsubprocess.run(["ls"], shell=False)',
         ),
         (
-            "reports/tables.py",
-            "from orchestrator.runs import Run\nfrom .cells import Cell\nfrom models.spec import Network",
+            "reports/tables/cifar10.py",
+            "from orchestrator.runs import Run\nfrom .entries import Entry\nfrom models.spec import Network",
         ),
         ("ablations/cli/verbs/results.py", "def report() -> None:\n    from reports.page import write"),
         ("ablations/data/beton.py", "import ffcv"),

@@ -130,6 +130,7 @@ class Exhibit:
             tags["reason"] = last.get("reason")
         if weights := result.get("weights_sha256"):
             tags["weights_sha256"] = weights
+        tags |= {f"kept.{name}": sha256 for name, sha256 in result.get("kept", {}).items()}
         if thinned := self.thinning.told():
             tags["thinned"] = thinned
         return {name: str(value)[:5000] for name, value in tags.items()}

@@ -175,6 +175,31 @@ def test_show_tells_what_each_probe_comes_down_to(tmp_path: Path) -> None:
     assert "attempts computed on unlike machines, so that bits may differ" in done.stdout
 
 
+def test_show_tells_of_damage_to_what_was_kept(tmp_path: Path) -> None:
+    """The trial stays done, and the file is named with what to do."""
+    _looked_into(tmp_path)
+    (key,) = Ledger(tmp_path).trials()
+    folder, trial = Ledger(tmp_path).folder(key).path, Trial(**_described(tmp_path, key))
+    with Ledger(tmp_path).attempt(trial, provenance={}, commit_seconds=0) as attempt:
+        attempt.keep("predictions-test.npz", b"whole")
+        attempt.finish(2000, b"", {"outcome": "finished"})
+    whole = call(tmp_path, "show", "0123", "--results", ".", env={"COLUMNS": "200"})
+    assert "predictions-test.npz" in whole.stdout
+    assert "not what was committed" not in whole.stdout
+    (folder / "predictions-test.npz").write_bytes(b"other")
+    done = call(tmp_path, "show", "0123", "--results", ".", env={"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    assert "finished" in done.stdout.splitlines()[0]
+    assert "predictions-test.npz: not what was committed (checksum differs); remove the folder" in done.stdout
+
+
+def _described(root: Path, key: str) -> dict[str, Any]:
+    about = Ledger(root).folder(key).about()
+    assert about is not None
+    return {name: about[name] for name in ("key", "name", "arm", "seed", "params", "parameters", "multiply_adds",
+                                           "iterations", "work", "launches")}  # fmt: skip
+
+
 def test_show_as_json_has_the_whole_probes(tmp_path: Path) -> None:
     """As the ledger has them: JSON knows no NaN, so it is a text."""
     _looked_into(tmp_path)

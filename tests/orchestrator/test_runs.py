@@ -9,7 +9,7 @@ import pytest
 import toy
 
 from orchestrator.ledger import Ledger
-from orchestrator.runs import UNITS, Outcome, Run, probe_summary, read_runs
+from orchestrator.runs import UNITS, Outcome, Run, damaged, probe_summary, read_runs
 
 
 def read(root: Path) -> Run:
@@ -252,3 +252,40 @@ def test_the_last_of_every_error_is_in_the_result(tmp_path: Path) -> None:
     assert {name for name in result if name.startswith("tail_")} == {"tail_train_error", "tail_test_error"}
     assert result["tail_test_error"] == pytest.approx((8 + 8 + errors.index("test_error")) / 3)
     assert result["tail_train_error"] == pytest.approx((9 + 9 + errors.index("train_error")) / 3)
+
+
+def test_files_beside_the_result_are_named_and_read_when_asked_for(tmp_path: Path) -> None:
+    """What is wrong with them is told where each is read whole, and is no fault of the result."""
+    with Ledger(tmp_path).attempt(toy.trial(iterations=64), provenance={}, commit_seconds=0) as attempt:
+        for number in (1, 2, 3):
+            attempt.keep(f"predictions-{number}.npz", b"%d" % number)
+        attempt.finish(64, b"", {"outcome": "finished"})
+    run = read(tmp_path)
+    assert [load() for load in run.kept.values()] == [b"1", b"2", b"3"]
+    assert damaged(run) == []
+    folder = Ledger(tmp_path).folder(run.key).path
+    (folder / "predictions-1.npz").write_bytes(b"7")
+    (folder / "predictions-2.npz").unlink()
+    again = read(tmp_path)
+    assert (again.outcome, again.notes) == (Outcome.FINISHED, ())
+    changed, gone = damaged(again)
+    assert "predictions-1.npz: not what was committed" in changed
+    assert "predictions-2.npz: cannot be read" in gone
+
+
+def test_an_unfinished_trial_kept_nothing(tmp_path: Path) -> None:
+    """What its attempt wrote counts with the result alone."""
+    with Ledger(tmp_path).attempt(toy.trial(iterations=64), provenance={}, commit_seconds=0) as attempt:
+        attempt.keep("predictions-1.npz", b"1")
+        attempt.commit(1, b"")
+    assert read(tmp_path).kept == {}
+
+
+def test_errors_of_several_crops_and_scales_are_results(tmp_path: Path) -> None:
+    """Of the last iteration, each in percent."""
+    errors = {f"{kind}_{what}": 20.0 + place for place, (kind, what) in enumerate(
+        (kind, what) for kind in ("test", "ten_crop", "multi_scale") for what in ("error", "top5_error"))}  # fmt: skip
+    record(tmp_path, {64: errors}, {"outcome": "finished"})
+    run = read(tmp_path)
+    assert {name: run.result[f"last_{name}"] for name in errors} == errors
+    assert {curve.unit for curve in run.curves.values()} == {"%"}

@@ -84,6 +84,20 @@ def test_a_finished_trial_is_one_finished_run_with_every_point(ledger: Ledger) -
     assert run.data.params["recipe.iterations"] == "10"
 
 
+def test_kept_files_are_named_and_stay_where_they_are(ledger: Ledger) -> None:
+    """A tag for each, with its checksum; nothing of 100 MB is sent."""
+    attempted(ledger, keeps=2)
+    publish(ledger, toy.study(toy.trial()), default_uri(ledger.root))
+    (run,) = published(ledger)
+    head = ledger.folder(toy.trial().key).head()
+    assert head is not None
+    assert head.result is not None
+    kept = {name.removeprefix("kept."): value for name, value in run.data.tags.items() if name.startswith("kept.")}
+    assert kept == head.result["kept"]
+    assert list(kept) == ["predictions-0.npz", "predictions-1.npz"]
+    assert MlflowClient(tracking_uri=default_uri(ledger.root)).list_artifacts(run.info.run_id) == []
+
+
 def test_publishing_again_changes_nothing(ledger: Ledger) -> None:
     """Idempotent, with and without the memory of what was published."""
     attempted(ledger)
@@ -430,6 +444,8 @@ def test_metrics_carry_their_unit() -> None:
     assert [metric_name(each) for each in ("test_error", "train_loss", "lr", "peak_memory_mib")] == [
         "test_error_percent", "train_loss_nats", "lr", "peak_memory_mib",
     ]  # fmt: skip
+    views = ("test_top5_error", "ten_crop_error", "ten_crop_top5_error", "multi_scale_error", "multi_scale_top5_error")
+    assert [metric_name(each) for each in views] == [f"{each}_percent" for each in views]
     kinds = ("validation", "clean_train", "precise_test")
     assert [metric_name(f"{kind}_{what}") for kind in kinds for what in ("error", "loss")] == [
         f"{kind}_{what}" for kind in kinds for what in ("error_percent", "loss_nats")

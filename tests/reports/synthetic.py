@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from models.complexity import multiply_adds, parameters
 from models.spec import Network, Shortcut
+from orchestrator.predictions import MULTI_SCALE, Predictions, pack
 from orchestrator.runs import Curve, Outcome, Run
 from orchestrator.studies import RecordedArm, RecordedStudy
-from reports.published import paper_curves, plain_facts, table_6
+from reports.published import paper_curves, plain_facts, table_2, table_3, table_4, table_6
 
 CIFAR_RECIPE: Mapping[str, Any] = {
     "iterations": 64_000,
@@ -34,6 +37,14 @@ DIGITS_RECIPE: Mapping[str, Any] = {
     "warmup_from_depth": None,
     "record_every": 5,
     "evaluate_every": 15,
+}
+IMAGENET_RECIPE: Mapping[str, Any] = {
+    **CIFAR_RECIPE,
+    "iterations": 600_000,
+    "batch": 256,
+    "drops": [0.25, 0.5, 0.75],
+    "warmup_from_depth": None,
+    "evaluate_every": 5000,
 }
 DIGITS_DEVIATIONS = (
     "data digits (paper cifar10)",
@@ -314,5 +325,73 @@ def paper_like(*, scale: float = 0.08) -> tuple[RecordedStudy, list[Run]]:
             runs.append(make_run(arm, seed, test=test + shift, train=end, curves=curves, seconds=36.0 * depth))
     study = make_study(
         arms, name="cifar10-depth", claims=DEPTH_CLAIMS, tables=("table-6", "table"), figures=("figure-6",)
+    )
+    return study, runs
+
+
+# Tables 2 to 5 and Figure 4, from the paper's numbers
+
+
+def imagenet(depth: int, shortcut: Shortcut, data: str = "imagenet") -> Network:
+    return Network(
+        data=data, layout="imagenet", depth=depth, shortcut=shortcut, classes=1000, size=224, width=64
+    )  # fmt: skip
+
+
+def kept(predictions: Predictions | bytes) -> Mapping[str, Callable[[], bytes]]:
+    """What a run has that kept this as its multi-scale predictions."""
+    data = predictions if isinstance(predictions, bytes) else pack(predictions)
+    return {MULTI_SCALE: lambda: data}
+
+
+def predicted(number: int, *, images: int = 240, classes: int = 40, skill: float = 1.0) -> Predictions:
+    """Softmax outputs of the `number`-th classifier: noise of its own, and the more sense the more skill."""
+    labels = np.arange(images) * 7 % classes
+    scores = np.random.default_rng(number).normal(size=(images, classes))
+    scores[np.arange(images), labels] += skill
+    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    return Predictions(probabilities=shares.astype(np.float16), labels=labels)
+
+
+def printed_errors() -> Mapping[tuple[Shortcut, int], Mapping[str, float]]:
+    """What the paper prints for each of its nine networks, under the names of results."""
+    found: dict[tuple[Shortcut, int], dict[str, float]] = {}
+    for row in table_2():
+        found[("none", row.depth)] = {"last_ten_crop_error": float(row.plain)}
+        found[("A", row.depth)] = {"last_ten_crop_error": float(row.resnet)}
+    for name, rows in (("ten_crop", table_3()), ("multi_scale", table_4())):
+        for row in rows:
+            if row.shortcut and row.depth:
+                errors = found.setdefault((row.shortcut, row.depth), {})
+                errors |= {f"last_{name}_error": float(row.top1), f"last_{name}_top5_error": float(row.top5)}
+    return found
+
+
+def _figure_4_curves(shortcut: Shortcut, depth: int, shift: float) -> Mapping[str, Curve]:
+    found = [each for each in paper_curves("fig4") if (each.shortcut, each.depth) == (shortcut, depth)]
+    return {
+        each.curve.metric: replace(each.curve, values=tuple(value + shift for value in each.curve.values))
+        for each in found
+    }
+
+
+def imagenet_like(*, seeds: int = 3, scale: float = 0.1) -> tuple[RecordedStudy, list[Run]]:
+    """The paper's nine networks with its numbers as means, and its curves where Figure 4 has them."""
+    arms, runs = [], []
+    for (shortcut, depth), errors in printed_errors().items():
+        arm = make_arm(imagenet(depth, shortcut), IMAGENET_RECIPE, seeds=seeds)
+        arms.append(arm)
+        for seed, _ in arm.trials:
+            shift = scale * SEED_SHIFTS[seed]
+            run = make_run(arm, seed, test=30.0 + shift, train=25.0, curves=_figure_4_curves(shortcut, depth, shift))
+            result = dict(run.result) | {name: value + shift for name, value in errors.items()}
+            votes = kept(predicted(len(runs), skill=0.5 + depth / 200)) if shortcut == "B" else {}
+            runs.append(replace(run, result=result, kept=votes))
+    study = make_study(
+        arms,
+        name="imagenet",
+        tables=("table-1", "table-2", "table-3", "table-4", "table-5"),
+        figures=("figure-4",),
+        claims=("DEG-06", "RES-01"),
     )
     return study, runs

@@ -7,7 +7,17 @@ import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import CIFAR_RECIPE, digits, make_arm, make_run, make_study, paper_like
+from synthetic import (
+    CIFAR_RECIPE,
+    IMAGENET_RECIPE,
+    digits,
+    imagenet,
+    imagenet_like,
+    make_arm,
+    make_run,
+    make_study,
+    paper_like,
+)
 
 from models.spec import Network
 from orchestrator.runs import Curve, Outcome
@@ -92,10 +102,49 @@ def test_figure_1_has_training_left_and_test_right():
     assert {each.depth for panel in figure.panels for each in panel.lines} == {20, 56}
 
 
+def test_figure_4_has_the_papers_panels():
+    """Plain left and ResNet right, 18 and 34 layers of each, on the paper's axes, over the paper's curves."""
+    figure = figure_of("figure-4", imagenet_like())
+    assert [panel.title for panel in figure.panels] == ["Plain", "ResNet"]
+    for panel in figure.panels:
+        for paper in (True, False):
+            drawn = [(each.depth, each.metric) for each in panel.lines if each.paper == paper]
+            assert sorted(drawn) == [(d, metric) for d in (18, 34) for metric in ("test_error", "train_error")]
+        assert (panel.x_range, panel.y_range) == ((0.0, 600_000.0), (20.0, 60.0))
+        assert [drop.iteration for drop in panel.drops] == [150_000, 300_000, 450_000]
+    (quiet,) = [
+        each for each in figure.panels[1].lines if each.paper and (each.depth, each.metric) == (34, "test_error")
+    ]
+    (mine,) = [
+        each for each in figure.panels[1].lines if not each.paper and (each.depth, each.metric) == (34, "test_error")
+    ]
+    assert (quiet.label, quiet.median[-1], quiet.iterations[-1]) == ("ResNet-34, the paper's", 28.23, 550_000)
+    assert (mine.label, mine.n, mine.median) == ("ResNet-34 A", 3, quiet.median)
+    assert "compare differences between curves, not levels" in figure.caption
+    assert draw(figure)[0]["layout"]["xaxis"]["title"]["text"] == "iterations (1e4)"
+
+
+def test_figure_4_of_another_recipe_has_its_own_axes_and_none_of_the_papers_curves():
+    """So has one of other data; a study of deep networks alone has no such figure."""
+    small = make_arm(imagenet(18, "A", data="samples"), {**IMAGENET_RECIPE, "iterations": 300}, seeds=1,
+                     deviations=("data samples (paper imagenet)", "iterations 300 (paper 600000)"))  # fmt: skip
+    run = make_run(small, 0, test=70, train=60, curves={"test_error": curve(90, 80, 70)})
+    (figure,) = FIGURES["figure-4"](gather(make_study([small]), [run]))
+    assert figure.title == "The panels of Figure 4, measured on samples, 300 iterations"
+    (panel,) = figure.panels
+    assert (panel.title, panel.x_range, panel.y_range) == ("ResNet", None, None)
+    assert [each.paper for each in panel.lines] == [False]
+    assert "the paper's curves are not drawn" in figure.caption
+    assert FIGURES["figure-4"](gather(make_study([make_arm(imagenet(50, "B"), IMAGENET_RECIPE)]), [])) == ()
+
+
 # Drawn
 
 
-@pytest.mark.parametrize(("name", "made"), [("figure-6", paper_like), ("curves", digits), ("figure-1", paper_like)])
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [("figure-6", paper_like), ("curves", digits), ("figure-1", paper_like), ("figure-4", imagenet_like)],
+)
 def test_charts_are_figures_that_plotly_accepts(name: str, made):
     for chart in draw(figure_of(name, made())):
         figure = go.Figure({"data": chart["data"], "layout": {**chart["layout"], "template": None}})

@@ -8,7 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from synthetic import digits, make_arm, make_run, make_runs, make_study, paper_like
+from synthetic import digits, imagenet_like, make_arm, make_run, make_runs, make_study, paper_like
 
 from models.spec import Network
 from orchestrator.runs import Curve, Outcome, Run
@@ -102,7 +102,7 @@ def test_the_order_of_the_runs_does_not_matter():
     assert render(study, runs, about=ABOUT) == render(study, runs[::-1], about=ABOUT)
 
 
-@pytest.mark.parametrize("made", [digits, paper_like, unfinished])
+@pytest.mark.parametrize("made", [digits, paper_like, imagenet_like, unfinished])
 def test_structure(made):
     source = render(*made(), about=ABOUT)
     page = Page(source)
@@ -116,7 +116,7 @@ def test_structure(made):
     assert targets <= set(page.ids) | runs
 
 
-@pytest.mark.parametrize("made", [digits, paper_like, unfinished])
+@pytest.mark.parametrize("made", [digits, paper_like, imagenet_like, unfinished])
 def test_nothing_is_fetched(made):
     """No address anywhere but in the bundle's own comments: every link leads to a place on the page."""
     page = page_of(made())
@@ -195,6 +195,17 @@ def test_provenance():
     assert ["checkpoint 2 was damaged"] in page.data("runs-data")["notes"].values()
 
 
+def test_the_tables_and_the_figure_of_imagenet_are_there():
+    """None is missing, and each number leads to its runs."""
+    page = page_of(imagenet_like())
+    assert {f"table-{number}" for number in range(1, 6)} <= set(page.ids)
+    assert "which this version does not have" not in page.text
+    assert "22.85 ± 0.10 (3)" in page.text
+    assert "Measured, the paper's recipe: 12 trials, top-5 error % of each: imagenet-resnet-34-B.s0 (" in page.text
+    assert "compare differences between curves, not levels" in page.text
+    assert [each["id"] for each in page.data("charts-data")["charts"]] == ["figure-4-panel-1", "figure-4-panel-2"]
+
+
 def test_an_unknown_table_is_told():
     study, runs = digits()
     page = page_of((replace(study, tables=("table-99",), figures=("figure-77",)), runs))
@@ -263,6 +274,14 @@ def test_hostile_names_stay_text(name: str):
     assert all((each.get("href") or "#").startswith("#") for each in page.all("a"))
     assert page.data("runs-data")["rows"][0][0] == clean(name)
     assert "{{" not in name or "{{ 7 * 7 }}" in page.text
+    assert not re.search("[\u202a-\u202e\u2028\u2029\x00-\x08]", page.text)
+
+
+def test_a_hostile_name_in_a_note_stays_text():
+    """Notes under tables name recipes and trials too."""
+    arm = make_arm(Network(depth=20, shortcut="A"), seeds=1, deviations=(HOSTILE[6],))
+    page = page_of((make_study([arm], tables=("table-6",)), make_runs(arm, 9, 1)))
+    assert "departs from the paper" in page.text
     assert not re.search("[\u202a-\u202e\u2028\u2029\x00-\x08]", page.text)
 
 

@@ -1,7 +1,7 @@
 """Tables to the digit, and the wall between the paper's recipe and every other."""
 
 import pytest
-from synthetic import CIFAR_RECIPE, digits, make_arm, make_runs, make_study, paper_like
+from synthetic import CIFAR_RECIPE, digits, imagenet_like, make_arm, make_runs, make_study, paper_like
 
 from models.spec import Network
 from orchestrator.runs import Run
@@ -99,6 +99,6 @@ def test_depth_against_shortcut():
 
 @pytest.mark.parametrize("name", list(TABLES))
 def test_every_row_fills_its_columns(name: str):
-    for study, runs in (digits(), paper_like()):
+    for study, runs in (digits(), paper_like(), imagenet_like()):
         for table in TABLES[name](gather(study, runs)):
             assert {len(row.entries) for row in table.rows} == {len(table.columns)}

@@ -1,6 +1,7 @@
 """What came out: `show`, `report` and `check`."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,11 +32,12 @@ def show(
     """Show everything that is known of one trial."""
     from ablations.cli.printing.trials import print_run, run_facts
     from orchestrator.ledger import Ledger, plain
-    from orchestrator.runs import probe_summary, read_run
+    from orchestrator.runs import damaged, probe_summary, read_run
 
     ledger = Ledger(results)
     arm, about = recorded_trial(trial, ledger)
     found = read_run(arm, about["seed"], about["key"], ledger)
+    found = replace(found, notes=(*found.notes, *damaged(found)))
     alive = {found.key} if ledger.folder(found.key).alive() else set[str]()
     if as_json:
         facts = run_facts(found, alive) | {"params": about["params"], "attempts": list(found.attempts)}

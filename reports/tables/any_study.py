@@ -1,0 +1,68 @@
+"""Tables that fit every study: depth against shortcut, and one row per arm."""
+
+from collections.abc import Sequence
+
+from reports.arms import SHORTCUT_TITLES, MeasuredArm, Pool, pools
+from reports.cells import TITLES, Metric, measure
+from reports.tables.beside import NOT_ASKED, heading
+from reports.tables.entries import EMPTY, Column, Entry, Row, Table, absent, count, layers, measured, words
+
+PIVOTED = (Metric.TAIL_TRAIN, Metric.LAST_TEST)
+
+
+def _pivot(pool: Pool, number: int) -> Table:
+    columns = [Column(title="layers")]
+    columns += [
+        Column(title=SHORTCUT_TITLES[shortcut], group=f"{TITLES[metric][0].upper()}{TITLES[metric][1:]} %")
+        for metric in PIVOTED
+        for shortcut in pool.shortcuts
+    ]
+    rows = []
+    for depth in pool.depths:
+        found = [(pool.find(shortcut, depth), metric) for metric in PIVOTED for shortcut in pool.shortcuts]
+        entries = [measured(measure(arm, metric)) if arm else absent(NOT_ASKED) for arm, metric in found]
+        rows.append(Row(entries=(layers(depth), *entries)))
+    return Table(
+        id="depth-by-shortcut" if number == 1 else f"depth-by-shortcut-{number}",
+        title="Depth against shortcut",
+        caption=f"{heading(pool)}. Mean ± sample standard deviation (seeds). Training error is the mean over the last "
+        "10/64 of the iterations.",
+        columns=tuple(columns),
+        rows=tuple(rows),
+    )
+
+
+ARM_METRICS = (Metric.TAIL_TRAIN, Metric.LAST_TEST, Metric.BEST_TEST)
+
+
+def _arm_row(arm: MeasuredArm) -> Row:
+    seconds = measure(arm, Metric.SECONDS)
+    return Row(
+        entries=(
+            words(arm.arm.name),
+            layers(arm.network.depth),
+            *[measured(measure(arm, metric)) for metric in ARM_METRICS],
+            count(arm.arm.parameters),
+            Entry(text=f"{arm.arm.multiply_adds / 1e6:,.1f}", value=arm.arm.multiply_adds),
+            measured(seconds, 1) if seconds.n else EMPTY,
+        )
+    )
+
+
+def _arms_table(arms: Sequence[MeasuredArm]) -> Table:
+    columns = (
+        Column(title="arm", numeric=False),
+        Column(title="layers"),
+        *[Column(title=f"{TITLES[metric]} % (n)") for metric in ARM_METRICS],
+        Column(title="parameters"),
+        Column(title="multiply-adds, millions"),
+        Column(title="seconds (n)"),
+    )
+    caption = "One row per arm. Mean ± sample standard deviation (seeds); multiply-adds of one image, forward."
+    rows = tuple(_arm_row(arm) for arm in arms)
+    return Table(id="arms", title="Every arm", caption=caption, columns=columns, rows=rows)
+
+
+def generic(arms: Sequence[MeasuredArm]) -> tuple[Table, ...]:
+    """The study's own tables: depth against shortcut for every set of comparable arms, then one row per arm."""
+    return (*[_pivot(pool, number) for number, pool in enumerate(pools(arms), start=1)], _arms_table(arms))
