@@ -4,7 +4,7 @@ Scores are softmax outputs, averaged over crops, or over places, scales and mirr
 is kept, for ensembles (Table 5) and for comparisons image by image.
 """
 
-import io
+import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import islice
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ablations.data.photographs.stream import Stream
 from ablations.train import Training
+from orchestrator.predictions import MULTI_SCALE, TEN_CROP, TEST, Predictions, pack
 
 IMAGES = 50
 """Test images at a time; of ten crops each, that are 500."""
@@ -24,8 +25,6 @@ PIXELS = 64 * 224 * 224
 """Of whole images, so many at a time."""
 POOLED_BELOW = 3
 """Modules behind the last map: average pool, flatten, classifier."""
-FILES = {"centre": "test", "ten-crop": "ten-crop", "multi-scale": "multi-scale"}
-"""`predictions-NAME.npz` for each view."""
 Said = Iterator[tuple[Tensor, NDArray[np.int64]]]
 """Softmax outputs (B, classes) and the places of these images in the test file, (B,)."""
 Keep = Callable[[str, bytes], None]
@@ -44,18 +43,24 @@ def judge(training: Training, keep: Keep) -> dict[str, float]:
         training.group.follow(list(training.module.buffers()))
         training.module.eval()
         for view in training.recipe.views:
-            probabilities = _gathered(training, feed, _VIEWS[view](training, feed))
+            file, looks = _VIEWS[view]
+            predictions = _gathered(training, feed, looks(training, feed))
             if training.group.leads:
-                keep(f"predictions-{FILES[view]}.npz", _packed(probabilities, feed.labels))
+                keep(file, pack(predictions))
             if view != "centre":  # whose errors are those of every evaluation
                 name = view.replace("-", "_")
-                found |= {f"{name}_{kind}": error for kind, error in errors(probabilities, feed.labels).items()}
+                found |= {f"{name}_{kind}": error for kind, error in errors(predictions).items()}
         training.module.train()
     return found
 
 
-def errors(probabilities: NDArray[np.float16], labels: NDArray[np.int64]) -> dict[str, float]:
-XX
+def errors(predictions: Predictions) -> dict[str, float]:
+    """`error` and, of more than five classes, `top5_error`, percent; NaN where any prediction is none."""
+    if not np.isfinite(predictions.probabilities).all():
+        return {"error": math.nan}
+    found = {"error": predictions.error()}
+    return found | {"top5_error": predictions.error(5)} if predictions.probabilities.shape[1] > 5 else found
+
 
 def ten_crops(squares: Tensor, side: int) -> Tensor:
     """(B, S, S, 3) to (10 B, side, side, 3), crop by crop: the corners, the centre, and the mirrors of the five
@@ -102,11 +107,12 @@ def _multi_scale(training: Training, feed: Stream) -> Said:
             yield (both[0] + both[1]) / (2 * len(scales)), some
 
 
-_VIEWS: dict[str, Callable[[Training, Stream], Said]] = {
-    "centre": _centre,
-    "ten-crop": _ten_crop,
-    "multi-scale": _multi_scale,
+_VIEWS: dict[str, tuple[str, Callable[[Training, Stream], Said]]] = {
+    "centre": (TEST, _centre),
+    "ten-crop": (TEN_CROP, _ten_crop),
+    "multi-scale": (MULTI_SCALE, _multi_scale),
 }
+"""What is kept of each view, and how it is made."""
 
 
 def _shared(training: Training, seen: Iterator) -> Iterator:
@@ -124,15 +130,10 @@ def _softmax(training: Training, images: Tensor) -> Tensor:
     return logits.float().softmax(dim=1)
 
 
-def _gathered(training: Training, feed: Stream, said: Said) -> NDArray[np.float16]:
-    """(N, classes), from all replicas."""
+def _gathered(training: Training, feed: Stream, said: Said) -> Predictions:
+    """Of all replicas."""
     total = torch.zeros(len(feed.labels), training.network.classes, device=training.device)
     for probabilities, places in said:
         total[torch.from_numpy(places).to(training.device)] += probabilities
-    return training.group.sum(total).cpu().numpy().astype(np.float16)
-
-
-def _packed(probabilities: NDArray[np.float16], labels: NDArray[np.int64]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, probabilities=probabilities, labels=labels)
-    return buffer.getvalue()
+    probabilities = training.group.sum(total).cpu().numpy().astype(np.float16)
+    return Predictions(probabilities=probabilities, labels=feed.labels)
