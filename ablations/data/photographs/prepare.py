@@ -105,16 +105,13 @@ def prepare(request: Request, watch: Watch) -> Prepared:
     try:
         request.partial.mkdir(parents=True, exist_ok=True)
         with _alone(request.partial):
-            watch("listing images", 0, 0)
-            listing = list_source(request.source, request.partial / "spool", request.held_out)
-            _see_imagenet(request, listing)
-            before = _before(request, listing)
-            missing = tuple(each for each in request.storages if request.folder(each) not in before)
-            made = _Work(request, listing, missing).run(watch) if missing else {}
+            try:
+                prepared = _prepare(request, watch)
+            except DataError:
+                _leave_nothing(request)
+                raise
             shutil.rmtree(request.partial)
-    except DataError:
-        _forget_nothing(request)
-        raise
+            return prepared
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -122,12 +119,24 @@ def prepare(request: Request, watch: Watch) -> Prepared:
             f"--to {request.to}: no room is left there ({error.strerror}); make room and give the same command again:"
             " it goes on from where it is"
         ) from error
-    sets = {request.folder(each): {**before, **made}[request.folder(each)] for each in request.storages}
-    return Prepared(sets=sets, before=tuple(before), passed_over=listing.passed_over)
 
 
-def _forget_nothing(request: Request) -> None:
-    """Where nothing was stored, leave nothing."""
+def _prepare(request: Request, watch: Watch) -> Prepared:
+    watch("listing images", 0, 0)
+    listing = list_source(request.source, request.partial / "spool", request.held_out)
+    _see_imagenet(request, listing)
+    before = _before(request, listing)
+    missing = tuple(each for each in request.storages if request.folder(each) not in before)
+    sets = {**before, **(_Work(request, listing, missing).run(watch) if missing else {})}
+    return Prepared(
+        sets={request.folder(each): sets[request.folder(each)] for each in request.storages},
+        before=tuple(before),
+        passed_over=listing.passed_over,
+    )
+
+
+def _leave_nothing(request: Request) -> None:
+    """Where nothing was stored yet."""
     if not any((request.partial / each).exists() for each in ("checkpoint.npz", "spool")):
         shutil.rmtree(request.partial, ignore_errors=True)
         with suppress(OSError):
@@ -285,7 +294,7 @@ class _Work:
 
     def _restored(self) -> _Progress:
         try:
-            with np.load(self.folder / "checkpoint.npz", allow_pickle=False) as kept:
+            with (self.folder / "checkpoint.npz").open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 images, journal, crops = (int(each) for each in kept["counts"])
                 return _Progress(sums=kept["sums"], images=images, journal=journal, crops=crops)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none yet, or none that can be read

@@ -104,18 +104,24 @@ def list_source(source: Path, spool: Path, held_out: int | None = None) -> Listi
     if parquet := _parquet_files(source):
         return _parquet(source, parquet, spool, held_out)
     tree = _folder(source) if source.is_dir() else _tar(source)
-    while tree.tops() and len(tree.tops()) == 1 and not {TRAIN, *TESTS} & tree.tops() and not _loose(tree):
-        tree = tree.below(*tree.tops())
-    names = {each.parts[0]: each for each in tree.files if len(each.parts) == 1}
-    if TRAIN_TAR in names:
-        tree = _Tree("ILSVRC2012 tars", [*tree.files, *_class_tars(names[TRAIN_TAR])], tree.folders)
-        if TEST_TAR in names:
-            tree.files.extend(_members(names[TEST_TAR], "val"))
+    tree = _without_folders_around(tree)
+    at_root = {each.parts[0]: each for each in tree.files if len(each.parts) == 1}
+    if TRAIN_TAR in at_root:
+        tree = _Tree("ILSVRC2012 tars", [*tree.files, *_class_tars(at_root[TRAIN_TAR])], tree.folders)
+        if TEST_TAR in at_root:
+            tree.files.extend(_members(at_root[TEST_TAR], "val"))
     return _arrange(source, tree, held_out)
 
 
-def _loose(tree: _Tree) -> bool:
-    return any(len(each.parts) == 1 and _is_image(each.parts[0]) for each in tree.files)
+def _without_folders_around(tree: _Tree) -> _Tree:
+    """From the folder on that holds the splits, the classes, or ImageNet's tars."""
+    while len(tops := tree.tops()) == 1 and not {TRAIN, *TESTS} & tops:
+        if any(
+            len(each.parts) == 1 and (each.parts[0] == TRAIN_TAR or _is_image(each.parts[0])) for each in tree.files
+        ):
+            break
+        tree = tree.below(*tops)
+    return tree
 
 
 def _is_image(name: str) -> bool:
@@ -295,16 +301,18 @@ def _tar(path: Path) -> _Tree:
 
 
 def _open_tar(file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar. Raises DataError where it is cut off, damaged or compressed."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(0)
+    """The members of a tar. Raises DataError where it is cut off, damaged or compressed.
+
+    `tarfile` takes a damaged header, and the end of a cut file, for the end of the tar; a whole one ends in zeros.
+    """
     try:
         with tarfile.open(fileobj=file, mode="r:") as members:
             for member in members:
-                if member.offset_data + member.size > end:
-                    raise DataError(f"{name}: is cut off in {member.name}; copy it again")
                 yield member
                 members.members.clear()  # type: ignore[attr-defined] # a million of them would be kept
+            file.seek(members.offset)  # type: ignore[attr-defined]
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise DataError(f"{name}: is cut off or damaged at byte {members.offset:,}; copy it again")  # type: ignore[attr-defined]
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(
             f"{name}: is no plain tar that can be read ({error}); a compressed one must be unpacked first,"

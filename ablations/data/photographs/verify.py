@@ -114,7 +114,7 @@ def _damage(found: Beton, index: int) -> str:
 
 def _checksums(folder: Path, name: str) -> NDArray[np.uint32] | None:
     try:
-        with np.load(folder / CHECKSUMS, allow_pickle=False) as kept:
+        with (folder / CHECKSUMS).open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return kept[name]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
