@@ -105,16 +105,21 @@ def test_a_study_is_valid(page: Path, study: str, tmp_path: Path) -> None:
     assert "trials" in ablate("plan", str(file), "--results", str(tmp_path / "results"))
 
 
+GROUPS = {("data", "prepare"): 3, ("data",): 2}
+"""Verbs of more words than one, by the words they begin with."""
+
+
 def check_ablate(words: list[str]) -> None:
     if words[0].startswith("-"):
         assert words[0] in ablate("--help")
         return
-    verb, *rest = words
-    manual = ablate(verb, "--help")
+    depth = next((depth for start, depth in GROUPS.items() if tuple(words[: len(start)]) == start), 1)
+    verb, rest = words[:depth], words[depth:]
+    manual = ablate(*verb, "--help")
     options = [word.split("=")[0] for word in rest if word.startswith("-")]
     for option in options:
-        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", manual), f"ablate {verb} has no {option}"
-    if verb != "init" and rest and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", rest[0]):
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", manual), f"ablate {' '.join(verb)} has no {option}"
+    if verb[0] not in ("init", "data") and rest and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", rest[0]):
         assert rest[0] in ablate("studies").split(), f"no study is called {rest[0]}"
 
 
@@ -160,6 +165,8 @@ def test_checks_can_fail() -> None:
         check_ablate(["plan", "digits-width"])
     with pytest.raises(AssertionError):
         check_ablate(["ponder", "digits-depth"])
+    with pytest.raises(AssertionError, match="ablate data prepare imagefolder has no --colour"):
+        check_ablate(["data", "prepare", "imagefolder", "--from", "birds", "--colour"])
     with pytest.raises(AssertionError, match="a trial has no --colour"):
         check_trial(["digits-depth", "--colour"])
     with pytest.raises(AssertionError, match="no study is called digits-width"):

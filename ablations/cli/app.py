@@ -9,11 +9,13 @@ import typer
 
 from ablations.cli.exits import DAMAGED, INTERRUPTED, OK, OUR_BUG, UNREACHABLE, WRONG_INPUT, Stop, say
 from ablations.cli.verbs.clusters import doctor, submit
+from ablations.cli.verbs.data import data
 from ablations.cli.verbs.progress import cancel, logs, status
 from ablations.cli.verbs.results import check, report, show
 from ablations.cli.verbs.runs import plan, run
 from ablations.cli.verbs.studies import export, init, schema, studies
 from ablations.cli.verbs.tracking import publish, ui
+from ablations.data.errors import DataError, NotThereError, UnfitError
 from ablations.reader import StudyError
 
 VERBS = (
@@ -31,6 +33,7 @@ app = typer.Typer(
 )
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(data)
 
 
 def _say_version(asked: bool) -> None:
@@ -80,8 +83,11 @@ def _usage(error: Any) -> str:
     if problems:
         must = problems[0]["msg"].replace("Input should be", "must be")
         said = f"{' / '.join(error.param.opts)}: {must}, not {str(problems[0]['input'])[:200]!r}"
-    verb = f" {context.info_name}" if context is not None and context.parent is not None else ""
-    return f"{said}; see `ablate{verb} --help`"
+    verbs: list[str] = []
+    while context is not None and context.parent is not None:
+        verbs.insert(0, context.info_name)
+        context = context.parent
+    return f"{said}; see `{' '.join(('ablate', *verbs))} --help`"
 
 
 def _code(error: Exception) -> int:
@@ -89,6 +95,14 @@ def _code(error: Exception) -> int:
         return WRONG_INPUT
     if isinstance(error, Stop):
         return error.code
+    if isinstance(error, DataError):
+        return (
+            WRONG_INPUT
+            if isinstance(error, UnfitError)
+            else UNREACHABLE
+            if isinstance(error, NotThereError)
+            else DAMAGED
+        )
     from orchestrator.drive import UnplaceableError
     from orchestrator.ledger import LedgerError
     from orchestrator.remote.access import TokenError

@@ -31,12 +31,12 @@ def cache() -> Path:
 
 @lru_cache(maxsize=8)
 def library(source: Path, *defines: str, links: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """The compiled source, linked with libraries as `jpeg`. Raises NoCompilerError where it cannot be had."""
+    """The compiled source, linked to libraries as `-ljpeg`. Raises NoCompilerError where it cannot be had."""
     for compiler in COMPILERS:
         version = _version(compiler)
         if version is not None:
-            options = (*(f"-D{each}" for each in defines), *(f"-l{each}" for each in links))
-            return ctypes.CDLL(str(_kept(source, (compiler, *FLAGS, *options), version)))
+            command = (compiler, *FLAGS, *(f"-D{each}" for each in defines))
+            return ctypes.CDLL(str(_kept(source, command, links, version)))
     raise NoCompilerError(f"none of {', '.join(COMPILERS)} is on the PATH; install a C compiler, as gcc")
 
 
@@ -47,12 +47,12 @@ def _version(compiler: str) -> str | None:
         return None
 
 
-def _kept(source: Path, command: Sequence[str], version: str) -> Path:
+def _kept(source: Path, command: Sequence[str], links: Sequence[str], version: str) -> Path:
     """The library for this source, compiler and processor: from the cache, or compiled into it.
 
     A library that is not what was compiled would crash the process that loads it, so its checksum lies beside it.
     """
-    about = [source.read_bytes(), *(part.encode() for part in (*command, version, _processor()))]
+    about = [source.read_bytes(), *(part.encode() for part in (*command, *links, version, _processor()))]
     path = cache() / f"{source.stem}-{hashlib.sha256(b'|'.join(about)).hexdigest()[:16]}.so"
     checksum = path.with_suffix(".sha256")
     with suppress(OSError):
@@ -61,7 +61,7 @@ def _kept(source: Path, command: Sequence[str], version: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".compile-") as folder:
-            _compile(source, command, Path(folder) / path.name).replace(path)
+            _compile(source, command, links, Path(folder) / path.name).replace(path)
             fresh = Path(folder) / checksum.name
             fresh.write_text(hashlib.sha256(path.read_bytes()).hexdigest(), encoding="utf-8")
             fresh.replace(checksum)
@@ -71,9 +71,8 @@ def _kept(source: Path, command: Sequence[str], version: str) -> Path:
     return path
 
 
-def _compile(source: Path, command: Sequence[str], to: Path) -> Path:
-    libraries = [each for each in command if each.startswith("-l")]  # the linker looks into them for what came before
-    command = [*(each for each in command if each not in libraries), str(source), "-o", str(to), *libraries]
+def _compile(source: Path, command: Sequence[str], links: Sequence[str], to: Path) -> Path:
+    command = [*command, str(source), "-o", str(to), *links]
     subprocess.run(command, capture_output=True, text=True, check=True, timeout=MOST_SECONDS)
     return to
 

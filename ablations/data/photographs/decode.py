@@ -121,7 +121,7 @@ class Portable:
 def decoder() -> Decoder:
     """The one in C where it can be compiled."""
     try:
-        return Kernel(library(SOURCE, links=("jpeg", "pthread", "m")))
+        return Kernel(library(SOURCE, links=("-ljpeg", "-lpthread", "-lm")))
     except NoCompilerError:
         return Portable()
 
@@ -140,8 +140,8 @@ def _portably(
     if status != FINE or pixels.shape[:2] != shape:
         return status or UNREADABLE
     size = (out.shape[1], out.shape[0])
-    resized = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=_inside(box, shape))
-    out[...] = np.asarray(resized)[:, ::-1] if flip else resized
+    resized = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=_inside(box, shape)))
+    out[...] = resized[:, ::-1] if flip else resized
     return FINE
 
 
@@ -151,9 +151,10 @@ def _decoded(stored: NDArray[np.uint8]) -> tuple[int, NDArray[np.uint8]]:
 
     nothing = np.empty((0, 0, 3), dtype=np.uint8)
     try:
-        pixels = decode_jpeg(torch.from_numpy(stored.copy()), mode=ImageReadMode.UNCHANGED).numpy()
+        decoded: Any = decode_jpeg(torch.from_numpy(stored.copy()), mode=ImageReadMode.UNCHANGED)
     except RuntimeError:
         return UNREADABLE, nothing
+    pixels = decoded.numpy()
     if pixels.shape[0] == 4:
         return COLOURS, nothing
     return FINE, np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0))

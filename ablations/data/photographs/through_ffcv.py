@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class ThroughFFCV:
         torch.set_num_threads(torch_threads)
         begin = 0
         try:
-            for (pixels,) in epoch:  # pyright: ignore[reportCallIssue] - it has one
+            for (pixels,) in cast(Any, epoch):
                 end = begin + len(pixels)
                 refuse_damaged(self._source, whole.index[begin:end], statuses[begin:end])
                 yield pixels.copy()  # FFCV writes the next batch but some into the same memory
