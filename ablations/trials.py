@@ -18,7 +18,7 @@ from orchestrator.trial import Resources, Trial
 
 _PAPER = {"cifar": ("cifar10", CIFAR), "imagenet": ("imagenet", IMAGENET)}
 """The paper's data set and recipe for each layout."""
-_MEASUREMENT = ("record_every", "evaluate_every", "clean_every", "precise_bn", "probe_at", "probe_batches")
+_MEASUREMENT = ("record_every", "evaluate_every", "clean_every", "precise_bn", "views", "probe_at", "probe_batches")
 """What is measured, and how often; the paper does not say, and training does not change with it."""
 _EXECUTION = ("deterministic", "compiled")
 """How the same arithmetic is done: it rounds otherwise, as any other machine does."""

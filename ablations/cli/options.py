@@ -1,10 +1,12 @@
 """Arguments and options that several verbs take, with the words of `--help`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ablations.data.sets import FOLDER_VARIABLE
 from ablations.reader import StudyError
 
 
@@ -18,6 +20,12 @@ def _see_directory(results: Path) -> Path:
     except OSError as error:
         problem = str(error.strerror)
     raise StudyError(f"--results {results}: {problem}; name another with --results or ABLATE_RESULTS")
+
+
+def _look_into(data: Path) -> Path:
+    """Sets that were prepared are known by name from their folder, in whatever part of the program."""
+    os.environ[FOLDER_VARIABLE] = str(data)
+    return data
 
 
 StudyArgument = Annotated[
@@ -79,6 +87,8 @@ BudgetOption = Annotated[
 OpenOption = Annotated[
     bool, typer.Option("--allow-open-cluster", help="Use a cluster that asks for no token and is not this machine's.")
 ]
-DataOption = Annotated[Path, typer.Option("--data", envvar="ABLATE_DATA", help="Folder of the data sets.")]
+DataOption = Annotated[
+    Path, typer.Option("--data", envvar=FOLDER_VARIABLE, callback=_look_into, help="Folder of the data sets.")
+]
 RESULTS = Path("results")
 DATA = Path("data")

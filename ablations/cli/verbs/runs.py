@@ -70,6 +70,7 @@ def plan(
     page: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the Gantt chart as one HTML file.")
     ] = None,
+    data: DataOption = DATA,  # noqa: ARG001 - what was prepared there is known from here on
     as_json: JsonOption = False,
 ) -> None:
     """Show what a run would do now, in which order, what each trial gets, and how long it would take."""

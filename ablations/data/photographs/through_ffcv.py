@@ -108,7 +108,8 @@ class _Crops(SimpleRGBImageDecoder):
         return state, AllocationQuery(self._shape, kind)
 
     def generate_code(self) -> Callable[..., Any]:
-        read, every = self.memory_read, Compiler.get_iterator()
+        read: Any = self.memory_read
+        every = Compiler.get_iterator()
         crop: Any = self._decoder.compiled
         height, width, _ = self._shape
 
