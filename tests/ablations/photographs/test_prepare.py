@@ -116,7 +116,7 @@ def test_the_fingerprint_is_of_what_is_stored(whole: Path) -> None:
             samples[split] = [
                 (
                     label,
-                    hashlib.sha256(file.stored(index)).hexdigest(),
+                    hashlib.sha256(file.stored(index).tobytes()).hexdigest(),
                     int(file.widths[index]),
                     int(file.heights[index]),
                 )

@@ -215,7 +215,9 @@ def test_a_tar_that_cannot_be_read(tmp_path: Path) -> None:
     damaged = bytearray(whole)
     damaged[whole.index(b"wren/1.JPEG") + 2] ^= 1
     (tmp_path / "damaged.tar").write_bytes(damaged)
-    assert "is cut off or damaged at byte" in refused(tmp_path / "damaged.tar", tmp_path, kind=DataError)
+    assert "again" in refused(tmp_path / "damaged.tar", tmp_path, kind=DataError)
+    (tmp_path / "without an end.tar").write_bytes(whole[: end - end % 512 + 512])
+    assert "is cut off or damaged at byte" in refused(tmp_path / "without an end.tar", tmp_path, kind=DataError)
     (tmp_path / "text.tar").write_bytes(b"no tar" * 1000)
     assert "is no plain tar that can be read" in refused(tmp_path / "text.tar", tmp_path, kind=DataError)
     (tmp_path / "empty.tar").write_bytes(b"")
