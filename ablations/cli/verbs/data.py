@@ -229,4 +229,10 @@ def _watched() -> "Iterator[Callable[[str, int, int], None]]":
     )  # fmt: skip
     with bar:
         task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
+
+        def watch(what: str, done: int, total: int) -> None:
+            if total:
+                bar.update(task, completed=done, total=total)
+            bar.update(task, description=what)
+
+        yield watch

@@ -7,11 +7,13 @@ how far the files there are valid: after a kill at any time, the same command go
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import time
+import warnings
 import zipfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -24,15 +26,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ablations.data import draws
 from ablations.data.errors import DataError, NotThereError, UnfitError
 from ablations.data.photographs import manifest
 from ablations.data.photographs.beton import Sample, Writer
-from ablations.data.photographs.inspection import strict
+from ablations.data.photographs.inspection import DamagedError, strict
 from ablations.data.photographs.manifest import SPLITS, Manifest, Remark, Source, Split, Storage
 from ablations.data.photographs.sources import Listing, Photograph, list_source
-from ablations.data.photographs.storing import Outcome, Stored, Task, Verdict, begin_worker, work
+from ablations.data.photographs.storing import Outcome, Stored, Task, Verdict, begin_worker, read, work
 from ablations.data.sets import SETS
 
 IMAGENET = "imagenet"
@@ -48,6 +51,11 @@ MOST_CROPS = 8
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SPARE = 64 << 20
 """Bytes beside the images: headers, tables, the journal."""
+
+BYTES_A_PIXEL = {"jpeg": 0.35, "raw": 3.0, "mixed": 1.7}
+"""What is reckoned with: a JPEG of quality 90 takes 0.3, and of quality 98 twice that."""
+PROBES = 200
+"""Images whose headers say how much room all of them need."""
 
 Watch = Callable[[str, int, int], None]
 """Told what is done, how far it is, and of how much."""
@@ -335,20 +343,35 @@ class _Work:
         return SPLITS[index >= self.counts["train"]]
 
     def _see_room(self) -> None:
-        """Before a byte is written. Sizes of what is encoded again are taken from what ImageNet's photographs need."""
-        sizes = {"original": sum(max(0, each.size) for each in self.images)}
+        """Before a byte is written. What is encoded again is reckoned from the sizes of some images in pixels."""
+        needed = SPARE * len(self.storages)
         for storage in self.storages:
-            pixels = 1.35 * (storage.shorter_side or 0) ** 2
-            a_pixel = {"jpeg": 0.19, "raw": 3.0, "mixed": 1.6}.get(storage.mode, 0)
-            sizes.setdefault(str(storage), int(len(self.images) * pixels * a_pixel))
+            if storage.mode == "original":
+                needed += sum(max(0, each.size) for each in self.images)
+            else:
+                needed += int(
+                    len(self.images) * self._usual_pixels(storage.shorter_side or 0) * BYTES_A_PIXEL[storage.mode]
+                )
         there = sum(each.stat().st_blocks * 512 for each in self.folder.rglob("*.beton"))
-        needed = sum(sizes[str(each)] + SPARE for each in self.storages) - there
+        needed -= there
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise NotThereError(
                 f"--to {self.request.to}: {free / 1e9:,.1f} GB are free there, and about {needed / 1e9:,.1f} GB are"
                 " needed; make room, or choose another folder or --store"
             )
+
+    def _usual_pixels(self, shorter_side: int) -> float:
+        """Mean number of pixels of an image whose shorter side is capped, from the headers of some."""
+        found = []
+        for photograph in self.images[:: max(1, len(self.images) // PROBES)]:
+            try:
+                with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(read(photograph))) as image:
+                    share = min(1.0, shorter_side / min(image.size))
+                    found.append(share * image.width * share * image.height)
+            except (DamagedError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+                continue  # it is named when its turn comes
+        return sum(found) / len(found) if found else 0.0
 
     # The pass over the source
 

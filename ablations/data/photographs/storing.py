@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -99,21 +98,14 @@ def work(task: Task) -> Outcome:
 def read(photograph: Photograph) -> bytes:
     """The bytes of an image in its source. Raises DamagedError where they cannot be had."""
     try:
-        data = os.pread(_opened(photograph.file), photograph.size, photograph.offset) if photograph.offset else None
-        if data is None:
-            with open(photograph.file, "rb") as file:  # noqa: PTH123 - a million times
-                data = file.read() if photograph.size < 0 else file.read(photograph.size)
+        with open(photograph.file, "rb", buffering=0) as file:  # noqa: PTH123 - a million times
+            file.seek(photograph.offset)
+            data = file.read() if photograph.size < 0 else file.read(photograph.size)
     except OSError as error:
         raise DamagedError(f"cannot be read: {error.strerror}") from error
     if len(data) < photograph.size:
         raise DamagedError(f"is cut off after {len(data):,} of {photograph.size:,} bytes")
     return data
-
-
-@lru_cache(maxsize=64)
-def _opened(path: str) -> int:
-    """A tar is opened once and read at many places."""
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def store(storage: Storage, index: int, data: bytes, inspected: Inspected) -> tuple[Stored, bytes]:

@@ -566,6 +566,16 @@ def test_room_is_looked_at_before(birds: Path, tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "to").exists()
 
 
+def test_room_is_reckoned_from_the_images(birds: Path, whole: Path, tmp_path: Path) -> None:
+    """What a storage takes, and no more than twice that for small JPEGs, whose headers are a good part of them."""
+    for storage, most in zip(STORAGES[1:], (1.5, 1.1, 1.5), strict=True):
+        asked = request(birds, tmp_path / "to", storages=(storage,))
+        work = prepare._Work(asked, prepare.list_source(birds, tmp_path / "spool"), (storage,))
+        reckoned = work._usual_pixels(storage.shorter_side or 0) * prepare.BYTES_A_PIXEL[storage.mode]
+        taken = beton.read(whole / f"birds-{storage.suffix}" / "train.beton").sizes.mean()
+        assert taken / most / 2 < reckoned < taken * most
+
+
 # Real photographs
 
 
