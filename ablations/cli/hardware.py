@@ -59,7 +59,7 @@ def this_machine(device: str, per_gpu: int | None, slots: int | None) -> "list[N
     from orchestrator.placement import Node
     from orchestrator.provenance import gpus
 
-    cores, found = _cores(), gpus() if device == "cuda" else []
+    cores, found = cores_here(), gpus() if device == "cuda" else []
     if slots is not None and slots > cores and not found:
         has = f"{cores} core{'s' * (cores != 1)}"
         raise StudyError(
@@ -92,5 +92,5 @@ def assumed_nodes(asked: str) -> "list[Node]":
     return [Node(id=name, host=name, cpus=float(MOST_PER_GPU * gpus), gpus=gpus) for name in names]
 
 
-def _cores() -> int:
+def cores_here() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

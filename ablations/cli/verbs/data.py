@@ -1,6 +1,5 @@
 """Data sets of photographs: `data prepare` writes one from its source, `data verify` reads it back."""
 
-import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ablations.cli.exits import DAMAGED, fail
+from ablations.cli.hardware import cores_here
 from ablations.cli.options import JsonOption
 from ablations.cli.output import print_json, program, stderr
 
@@ -65,7 +65,7 @@ def imagenet(
     title = SETS[IMAGENET].title
     _prepare(
         Request(
-            source=source, to=to, name=IMAGENET, title=title, storages=_storages(store), workers=workers or _cores()
+            source=source, to=to, name=IMAGENET, title=title, storages=_storages(store), workers=workers or cores_here()
         ),
         as_json,
     )
@@ -100,7 +100,7 @@ def imagefolder(
             storages=_storages(store),
             held_out=held_out,
             leave_out_damaged=leave_out_damaged,
-            workers=workers or _cores(),
+            workers=workers or cores_here(),
         ),
         as_json,
     )
@@ -204,10 +204,6 @@ def _storages(texts: list[str] | None) -> "tuple[Storage, ...]":
         return tuple(Storage.parse(text) for text in texts or ["original"])
     except ValueError as error:
         raise UnfitError(f"--store: {error}") from None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 @contextmanager

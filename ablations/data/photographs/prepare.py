@@ -276,8 +276,10 @@ class _Work:
             "size": self.request.size,
             "versions": versions(),
         }
-        path = self.folder / "about.json"
-        if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != about or not self._still_damaged():
+        path, begun = self.folder / "about.json", None
+        with suppress(OSError, ValueError):  # none yet, or not written to its end
+            begun = json.loads(path.read_text(encoding="utf-8"))
+        if begun != about or not self._still_damaged():
             for each in self.folder.iterdir():
                 if each.name not in ("spool", "lock"):
                     shutil.rmtree(each) if each.is_dir() else each.unlink()

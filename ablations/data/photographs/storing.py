@@ -98,7 +98,7 @@ def work(task: Task) -> Outcome:
 def read(photograph: Photograph) -> bytes:
     """The bytes of an image in its source. Raises DamagedError where they cannot be had."""
     try:
-        with open(photograph.file, "rb", buffering=0) as file:  # noqa: PTH123 - a million times
+        with open(photograph.file, "rb") as file:  # noqa: PTH123 - a million times
             file.seek(photograph.offset)
             data = file.read() if photograph.size < 0 else file.read(photograph.size)
     except OSError as error:

@@ -497,10 +497,11 @@ def test_another_source_begins_again(birds: Path, whole: Path, tmp_path: Path) -
     assert bytes_of(tmp_path / "to") == bytes_of(whole)
 
 
-def test_a_damaged_checkpoint_begins_again(birds: Path, whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "cut"), [("checkpoint.npz", 100), ("about.json", 10)])
+def test_a_damaged_record_of_it_begins_again(birds: Path, whole: Path, tmp_path: Path, name: str, cut: int) -> None:
     killed(birds, tmp_path / "to", 20, "store", tmp_path / "killed.py")
-    checkpoint = tmp_path / "to" / ".birds.partial" / "checkpoint.npz"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    path = tmp_path / "to" / ".birds.partial" / name
+    path.write_bytes(path.read_bytes()[:cut])
     make(request(birds, tmp_path / "to", storages=STORAGES))
     assert bytes_of(tmp_path / "to") == bytes_of(whole)
 
