@@ -36,7 +36,7 @@ def library(source: Path, *defines: str, links: tuple[str, ...] = ()) -> ctypes.
         version = _version(compiler)
         if version is not None:
             command = (compiler, *FLAGS, *(f"-D{each}" for each in defines))
-            return ctypes.CDLL(str(_kept(source, command, links, version)))
+            return _loaded(_kept(source, command, links, version))
     raise NoCompilerError(f"none of {', '.join(COMPILERS)} is on the PATH; install a C compiler, as gcc")
 
 
@@ -45,6 +45,13 @@ def _version(compiler: str) -> str | None:
         return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=20).stdout
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:  # what it links to is not on this machine, which shares its cache with another
+        raise NoCompilerError(f"{path.name} cannot be loaded ({error})") from error
 
 
 def _kept(source: Path, command: Sequence[str], links: Sequence[str], version: str) -> Path:

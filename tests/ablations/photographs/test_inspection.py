@@ -1,9 +1,11 @@
 """What is kept, what is converted, and what is damaged; nothing damaged is ever taken for an image."""
 
 import io
+import shutil
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +197,10 @@ def test_most_of_what_pillow_overlooks_is_seen() -> None:
             pass
     assert seen >= 30
     assert overlooked >= 30
+
+
+def test_this_machine_can_check_strictly_where_it_has_what_is_needed() -> None:
+    """Else every test above of the strict decoder would be skipped for a mistake of ours."""
+    if shutil.which("cc") is None or not Path("/usr/include/jpeglib.h").exists():
+        pytest.skip("no C compiler, or no headers of libjpeg")
+    assert strict()
