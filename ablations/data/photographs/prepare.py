@@ -14,7 +14,6 @@ import re
 import shutil
 import time
 import warnings
-import zipfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -33,9 +32,10 @@ from ablations.data.errors import DataError, NotThereError, UnfitError
 from ablations.data.photographs import manifest
 from ablations.data.photographs.beton import Sample, Writer
 from ablations.data.photographs.inspection import DamagedError, strict
+from ablations.data.photographs.journal import CHECKPOINT, Journal
 from ablations.data.photographs.manifest import SPLITS, Manifest, Remark, Source, Split, Storage
 from ablations.data.photographs.sources import Listing, Photograph, list_source
-from ablations.data.photographs.storing import Outcome, Stored, Task, Verdict, begin_worker, read, work
+from ablations.data.photographs.storing import Outcome, Stored, Task, begin_worker, read, work
 from ablations.data.sets import SETS
 
 IMAGENET = "imagenet"
@@ -44,7 +44,7 @@ CHECKSUMS = "checksums.npz"
 """CRC-32 of each stored image, (N,) uint32 for each split: they say which is damaged, where a file's sha256 differs."""
 CHUNK = 16
 """Images of a task."""
-CHECKPOINT_SECONDS = 10.0
+CHECKPOINT_SECONDS = 5.0
 CROPS = 100_000
 """Of the mean image, at least, unless that would be more than `MOST_CROPS` of an image."""
 MOST_CROPS = 8
@@ -145,7 +145,7 @@ def _prepare(request: Request, watch: Watch) -> Prepared:
 
 def _leave_nothing(request: Request) -> None:
     """Where nothing was stored yet."""
-    if not any((request.partial / each).exists() for each in ("checkpoint.npz", "spool")):
+    if not any((request.partial / each).exists() for each in (CHECKPOINT, "spool")):
         shutil.rmtree(request.partial, ignore_errors=True)
         with suppress(OSError):
             request.to.rmdir()  # if it is empty
@@ -221,16 +221,6 @@ def versions() -> dict[str, str]:
 
 
 @dataclass
-class _Progress:
-    """How far the files are valid: images of both splits, bytes of the journal, sums of the crops."""
-
-    sums: NDArray[np.uint64]
-    images: int = 0
-    journal: int = 0
-    crops: int = 0
-
-
-@dataclass
 class _Work:
     """One preparation, in its folder."""
 
@@ -252,19 +242,22 @@ class _Work:
     def run(self, watch: Watch) -> dict[Path, Manifest]:
         self._begin()
         self._see_room()
-        progress = self._restored()
+        journal = self._journal()
         with ExitStack() as stack:
-            writers = self._writers(stack, progress)
-            self._store(writers, progress, watch)
-            left_out = self._left_out()
+            writers = self._writers(stack, journal)
+            self._store(writers, journal, watch)
+            left_out = self._left_out(journal)
             for each in writers.values():
                 each.finish()
         watch("checksums", 0, 0)
-        made = {self.request.folder(storage): self._complete(storage, progress, left_out) for storage in self.storages}
+        made = {self.request.folder(storage): self._complete(storage, journal, left_out) for storage in self.storages}
         for storage in self.storages:
             (self.folder / str(storage)).rename(self.request.folder(storage))
         _sync_folder(self.request.to)
         return made
+
+    def _journal(self) -> Journal:
+        return Journal(self.folder, self.request.size)
 
     # What is there already
 
@@ -291,7 +284,7 @@ class _Work:
 
     def _still_damaged(self) -> bool:
         """An image that was damaged may have been copied again, with a name and size that are the same."""
-        bad = [index for index, verdict in self._verdicts(self._restored()) if verdict.damaged]
+        bad = [index for index, verdict in enumerate(self._journal().verdicts()) if verdict.damaged]
         if not bad:
             return True
         task = Task(
@@ -302,30 +295,12 @@ class _Work:
     def _no_draws(self, images: Sequence[int]) -> NDArray[np.uint64]:
         return np.empty((len(images), 0, 3), dtype=np.uint64)
 
-    def _restored(self) -> _Progress:
-        try:
-            with (self.folder / "checkpoint.npz").open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                images, journal, crops = (int(each) for each in kept["counts"])
-                return _Progress(sums=kept["sums"], images=images, journal=journal, crops=crops)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none yet, or none that can be read
-            return _Progress(sums=np.zeros((self.request.size, self.request.size, 3), dtype=np.uint64))
-
-    def _verdicts(self, progress: _Progress) -> Iterator[tuple[int, Verdict]]:
-        """What the journal says of each image that is valid."""
-        path = self.folder / "journal"
-        if not progress.images:
-            return
-        with path.open(encoding="utf-8") as lines:
-            for index in range(progress.images):
-                stored, converted, damaged = json.loads(lines.readline())
-                yield index, Verdict(tuple(Stored(*each) for each in stored), converted, damaged)
-
-    def _writers(self, stack: ExitStack, progress: _Progress) -> dict[tuple[str, int], Writer]:
+    def _writers(self, stack: ExitStack, journal: Journal) -> dict[tuple[str, int], Writer]:
         """A writer for each split and storage, behind what is valid."""
         written: dict[tuple[str, int], list[Sample]] = {
             (split, number): [] for split in SPLITS for number in range(len(self.storages))
         }
-        for index, verdict in self._verdicts(progress):
+        for index, verdict in enumerate(journal.verdicts()):
             for number, each in enumerate(verdict.stored):
                 sample = Sample(
                     mode=each.mode, width=each.width, height=each.height, label=self.images[index].label, size=each.size
@@ -377,42 +352,25 @@ class _Work:
 
     # The pass over the source
 
-    def _store(self, writers: Mapping[tuple[str, int], Writer], progress: _Progress, watch: Watch) -> None:
-        journal = (self.folder / "journal").open("r+b" if progress.images else "wb")
-        with ExitStack() as stack:
-            stack.enter_context(journal)
-            journal.seek(progress.journal)
-            journal.truncate()
-            last = time.monotonic()
-            outcomes = stack.enter_context(closing(self._outcomes(progress.images)))
+    def _store(self, writers: Mapping[tuple[str, int], Writer], journal: Journal, watch: Watch) -> None:
+        last = time.monotonic()
+        with journal, closing(self._outcomes(journal.progress.images)) as outcomes:
             for task, outcome in outcomes:
-                for index, (verdict, data) in enumerate(zip(outcome.verdicts, outcome.bytes, strict=True), task.begin):
-                    image, split = self.images[index], self._split(index)
-                    for number, (each, stored) in enumerate(zip(verdict.stored, data, strict=True)):
-                        writers[split, number].append(stored, each.mode, each.width, each.height, image.label)
-                    journal.write(f"{json.dumps(verdict)}\n".encode())
-                progress.images += len(task.images)
-                progress.sums += outcome.sums
-                progress.crops += outcome.crops
-                watch("storing images", progress.images, len(self.images))
-                if time.monotonic() - last >= CHECKPOINT_SECONDS or progress.images == len(self.images):
+                self._append(writers, task, outcome)
+                journal.append(outcome)
+                done = journal.progress.images
+                watch("storing images", done, len(self.images))
+                if time.monotonic() - last >= CHECKPOINT_SECONDS or done == len(self.images):
                     for writer in writers.values():
                         writer.sync()
-                    journal.flush()
-                    os.fsync(journal.fileno())
-                    progress.journal = journal.tell()
-                    self._checkpoint(progress)
+                    journal.checkpoint()
                     last = time.monotonic()
 
-    def _checkpoint(self, progress: _Progress) -> None:
-        """The one step by which all that was written until now becomes valid."""
-        partial = self.folder / "checkpoint.partial"
-        with partial.open("wb") as file:
-            counts = np.array([progress.images, progress.journal, progress.crops])
-            np.savez(file, counts=counts, sums=progress.sums)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.folder / "checkpoint.npz")
+    def _append(self, writers: Mapping[tuple[str, int], Writer], task: Task, outcome: Outcome) -> None:
+        for index, (verdict, data) in enumerate(zip(outcome.verdicts, outcome.bytes, strict=True), task.begin):
+            label, split = self.images[index].label, self._split(index)
+            for number, (each, stored) in enumerate(zip(verdict.stored, data, strict=True)):
+                writers[split, number].append(stored, each.mode, each.width, each.height, label)
 
     def _outcomes(self, done: int) -> Generator[tuple[Task, Outcome], None, None]:
         """In order, from as many processes as are asked for; a few tasks a process are under way at a time."""
@@ -463,13 +421,13 @@ class _Work:
 
     # What was made
 
-    def _left_out(self) -> tuple[Remark, ...]:
-        bad = tuple(
-            Remark(image=self.images[index].name, reason=verdict.damaged)
-            for index, verdict in self._verdicts(self._restored())
+    def _left_out(self, journal: Journal) -> tuple[Remark, ...]:
+        found = (
+            Remark(image=image.name, reason=verdict.damaged)
+            for image, verdict in zip(self.images, journal.verdicts(), strict=True)
             if verdict.damaged
         )
-        bad = tuple(sorted(bad, key=lambda each: each.image))
+        bad = tuple(sorted(found, key=lambda each: each.image))
         if bad and not self.request.leave_out_damaged:
             imagenet = self.request.name == IMAGENET
             raise DamagedImagesError(
@@ -488,18 +446,19 @@ class _Work:
                 if label not in left:
                     raise UnfitError(f"--leave-out-damaged: class {name} would have no {split} images; copy them again")
 
-    def _complete(self, storage: Storage, progress: _Progress, left_out: tuple[Remark, ...]) -> Manifest:
+    def _complete(self, storage: Storage, journal: Journal, left_out: tuple[Remark, ...]) -> Manifest:
         """Mean, checksums and manifest beside the files, which nobody may cut off while they are mapped."""
         number, folder = self.storages.index(storage), self.folder / str(storage)
         stored: dict[str, list[tuple[int, Stored]]] = {split: [] for split in SPLITS}
         converted = []
-        for index, verdict in self._verdicts(progress):
+        for index, verdict in enumerate(journal.verdicts()):
             if verdict.stored:
                 stored[self._split(index)].append((self.images[index].label, verdict.stored[number]))
             if verdict.converted:
                 converted.append(Remark(image=self.images[index].name, reason=verdict.converted))
-        sums = progress.sums + progress.sums[:, ::-1]
-        _save(folder / manifest.MEAN, np.save, (sums / max(1, 2 * progress.crops)).astype(np.float32))
+        done = journal.progress
+        mean = (done.sums + done.sums[:, ::-1]) / max(1, 2 * done.crops)
+        _save(folder / manifest.MEAN, np.save, mean.astype(np.float32))
         crcs = {split: np.array([each.crc for _, each in samples], np.uint32) for split, samples in stored.items()}
         _save(folder / CHECKSUMS, np.savez, **crcs)
         made = Manifest(

@@ -426,7 +426,7 @@ def watch(what, done, total):
 if place == "complete":
     prepare._sync_folder = lambda folder: die()
 if place == "checkpoint":
-    prepare._Work._checkpoint = lambda self, progress: progress.images >= after and die()
+    prepare.Journal.checkpoint = lambda self: self.progress.images >= after and die()
 if __name__ == "__main__":
     storages = tuple(Storage.parse(text) for text in ("original", "jpeg32q80", "raw32", "mixed40q85"))
     request = prepare.Request(source=source, to=to, name="birds", title="Birds", size=32, storages=storages, workers=2)
