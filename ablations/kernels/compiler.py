@@ -30,12 +30,15 @@ def cache() -> Path:
 
 
 @lru_cache(maxsize=8)
-def library(source: Path, *defines: str, links: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """The compiled source, linked to libraries as `-ljpeg`. Raises NoCompilerError where it cannot be had."""
+def library(source: Path, *defines: str, flags: tuple[str, ...] = (), links: tuple[str, ...] = ()) -> ctypes.CDLL:
+    """The compiled source, by FLAGS and then `flags`, linked to libraries as `-ljpeg`.
+
+    Raises NoCompilerError where it cannot be had.
+    """
     for compiler in COMPILERS:
         version = _version(compiler)
         if version is not None:
-            command = (compiler, *FLAGS, *(f"-D{each}" for each in defines))
+            command = (compiler, *FLAGS, *flags, *(f"-D{each}" for each in defines))
             return _loaded(_kept(source, command, links, version))
     raise NoCompilerError(f"none of {', '.join(COMPILERS)} is on the PATH; install a C compiler, as gcc")
 
