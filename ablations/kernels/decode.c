@@ -260,18 +260,21 @@ static int prepare(struct crop *crop, const struct job *job, struct scratch *scr
         !weigh(&crop->down, job->height, box[1], box[3], job->h, 0, &scratch->bounds[1], &scratch->weights[1],
                &scratch->exact))
         return 0;
-    /* An MCU is at most 32 pixels wide, and one more may be decoded on either side. */
-    size_t line = (size_t)(crop->across.to - crop->across.from) + 2 * MARGIN + 2 * 32 + 16;
-    if (line > (size_t)job->width + 16)
-        line = job->width + 16;
-    uint32_t *lines = room(&scratch->lines, 4 * ROWS * line);
-    for (int row = 0; row < ROWS; row++)
-        crop->lines[row] = lines + row * line;
-    crop->columns = room(&scratch->columns, 16 * line);
+    crop->columns = room(&scratch->columns, 16 * (size_t)(crop->across.to - crop->across.from));
     crop->pitch = (3 * (size_t)job->w + 2 * 16) / 16 * 16;
     size_t rows = (crop->down.to - crop->down.from + ROWS - 1) / ROWS * ROWS;
     crop->filtered = room(&scratch->filtered, rows * crop->pitch + 16);
-    return lines && crop->columns && crop->filtered;
+    return crop->columns && crop->filtered;
+}
+
+/* Makes room for rows of so many pixels, with some to spare behind each for libjpeg's vector instructions. */
+static int widen(struct crop *crop, size_t width, struct scratch *scratch)
+{
+    size_t line = (width + 16 + 15) / 16 * 16;
+    uint32_t *lines = room(&scratch->lines, 4 * ROWS * line);
+    for (int row = 0; row < ROWS; row++)
+        crop->lines[row] = lines + row * line;
+    return lines != NULL;
 }
 
 /* Takes the next rows of the source, at most four, each beginning with the first column that is read. */
@@ -294,11 +297,13 @@ static void finish(const struct crop *crop, const struct job *job)
               job->to)
 }
 
-static int of_raw(const struct job *job, struct crop *crop)
+static int of_raw(const struct job *job, struct crop *crop, struct scratch *scratch)
 {
     int width = crop->across.to - crop->across.from;
     const uint8_t *end = job->data + job->size;
     const uint32_t *rows[ROWS];
+    if (!widen(crop, width, scratch))
+        return UNREADABLE;
     for (int row = 0; row < ROWS; row++)
         rows[row] = crop->lines[row];
     for (int done = 0, height = crop->down.to - crop->down.from; done < height; done += ROWS) {
@@ -344,7 +349,7 @@ static int usual(const struct jpeg_decompress_struct *jpeg)
     return 1;
 }
 
-static int of_jpeg(const struct job *job, struct crop *crop)
+static int of_jpeg(const struct job *job, struct crop *crop, struct scratch *scratch)
 {
     struct reader reader;
     struct jpeg_decompress_struct *jpeg = &reader.jpeg;
@@ -387,6 +392,8 @@ static int of_jpeg(const struct job *job, struct crop *crop)
         if (top > above)
             jpeg_skip_scanlines(jpeg, top - above);
     }
+    if (!widen(crop, jpeg->output_width, scratch))
+        fail((j_common_ptr)jpeg);
     int height = crop->down.to - top, done = 0;
     while (done < height) {
         int skipped = (int)jpeg->output_scanline < top;
@@ -424,10 +431,10 @@ static int of_stored(const struct job *job, struct scratch *scratch)
     if (!scratch || !valid(job) || !prepare(&crop, job, scratch))
         return UNREADABLE;
     if (job->mode == JPEG)
-        return of_jpeg(job, &crop);
+        return of_jpeg(job, &crop, scratch);
     if (job->mode != RAW || job->size != 3 * (size_t)job->height * job->width)
         return UNREADABLE;
-    return of_raw(job, &crop);
+    return of_raw(job, &crop, scratch);
 }
 
 static pthread_key_t key;
