@@ -303,6 +303,27 @@ def test_bytes_that_were_changed_anywhere(encoding: str, changes: list[tuple[flo
     assert np.array_equal(out[1], of(decoder(), good, (40, 30), (5.5, 4, 39, 29)))
 
 
+def test_thousands_of_damaged_images_under_sanitisers(tmp_path: Path) -> None:
+    """The decoder reads and writes its own memory alone, and libjpeg the rows that it is given."""
+    program, source = tmp_path / "fuzz", Path(__file__).with_name("fuzz_decode.c")
+    sanitisers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    command = ["cc", "-std=gnu11", "-O1", "-march=native", f"-I{decode.SOURCE.parent}", *decode.FLAGS]
+    made = subprocess.run([*command, *sanitisers, source, "-o", program, *decode.LINKS], capture_output=True, text=True)
+    if "asan" in made.stderr:
+        pytest.skip("this compiler has no sanitisers")
+    assert made.returncode == 0, made.stderr
+    images = {f"{name}.jpg": encoded(photograph(1, 130, 90), **options) for name, options in ENCODINGS.items()}
+    images["grey.jpg"] = encoded(photograph(1, 70, 50).convert("L"))
+    images["cmyk.jpg"] = encoded(photograph(1, 70, 50).convert("CMYK"))
+    for name, image in images.items():
+        (tmp_path / name).write_bytes(image)
+    ended = subprocess.run([program, "4000", "1", *images], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    counts = [int(each) for each in ended.stdout.split()]
+    assert sum(counts) == 4000
+    assert min(counts) > 20
+
+
 def test_a_progressive_image_of_thousands_of_scans_is_refused() -> None:
     """Each would go over the whole image again."""
     image = encoded(photograph(1, 64, 48), progressive=True)
