@@ -30,7 +30,7 @@ def machine_findings() -> list[Finding]:
     found = [_python(), *_packages(seen["packages"])]
     if seen["packages"]["torch"] is not None:
         found += torch_findings(asked_torch(), gpus(), _driver())
-    return [*found, _compiler(), _ffcv(), *machine_limits(seen, seen["host"])]
+    return [*found, _compiler(), _photographs(), *machine_limits(seen, seen["host"])]
 
 
 def _python() -> Finding:
@@ -108,10 +108,17 @@ def _compiler() -> Finding:
     return Finding(about="compiler", level="ok", says=f"{compiler}; kernels are kept in {kept}")
 
 
-def _ffcv() -> Finding:
-    version = machine(["ffcv"])["packages"]["ffcv"]
-    says = f"FFCV {version}" if version else "FFCV is not installed; nothing needs it but ImageNet"
-    return Finding(about="FFCV", level="ok", says=says)
+def _photographs() -> Finding:
+    """What decodes photographs here and what feeds them; only ImageNet and sets like it need either."""
+    from ablations.data.photographs.decode import decoder
+
+    by, version = decoder(), machine(["ffcv"])["packages"]["ffcv"]
+    fed = f"fed by FFCV {version}" if version else "fed by threads, for FFCV is not installed"
+    says = f"decoded by {by.name}, {fed}"
+    if by.compiled is None:
+        do = "install gcc and libjpeg-dev: the same pixels, at several times the speed"
+        return Finding(about="photographs", level="warn", says=says, do=do)
+    return Finding(about="photographs", level="ok", says=says)
 
 
 def _main() -> None:

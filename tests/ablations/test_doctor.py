@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ablations import doctor
+from ablations.data.photographs import decode
 from ablations.doctor import asked_torch, machine_findings, torch_findings
 
 SEEN = {"version": "2.15.0", "cuda": "13.2", "devices": ["H100", "H100"]}
@@ -19,7 +20,7 @@ def test_this_machine_can_run_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "asked_torch", lambda: SEEN | {"devices": doctor.gpus()})
     found = machine_findings()
     assert [each.about for each in found] == [
-        *("Python", "packages", "PyTorch", "GPUs", "compiler", "FFCV", "open files", "shared memory")
+        *("Python", "packages", "PyTorch", "GPUs", "compiler", "photographs", "open files", "shared memory")
     ]
     assert not [each.line for each in found if each.level == "bad"]
 
@@ -75,6 +76,25 @@ def test_a_machine_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path:
     (tmp_path / "file").touch()
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "file" / "cache"))
     assert doctor._compiler().level == "warn"
+
+
+def test_a_machine_that_decodes_photographs_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says by what, why, and what to install; FFCV is told, and not missed."""
+    assert doctor._photographs().says.startswith("decoded by the kernel over libjpeg-turbo, fed by ")
+    monkeypatch.setattr(doctor, "machine", lambda _: {"packages": {"ffcv": None}})
+    assert doctor._photographs().level == "ok"
+    assert doctor._photographs().says.endswith("fed by threads, for FFCV is not installed")
+    monkeypatch.setattr(decode, "LINKS", ("-ljpeg-of-nobody",))
+    decode.decoder.cache_clear()
+    try:
+        found = doctor._photographs()
+    finally:
+        decode.decoder.cache_clear()
+    assert found.level == "warn"
+    assert found.says.startswith(
+        "decoded by Pillow, whole images (it needs libjpeg-turbo's headers: install libjpeg-dev"
+    )
+    assert found.do == "install gcc and libjpeg-dev: the same pixels, at several times the speed"
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ class Batch:
     out: NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decoder:
     """Decodes and crops. `name`: which one it is, in words, for the record of an attempt.
 
@@ -128,7 +128,7 @@ def kernel(*defines: str) -> Decoder:
         many(batch.data.ctypes.data, batch.data.nbytes, *addresses, count, height, width, threads)
         return statuses
 
-    return Decoder("kernel over libjpeg-turbo", decode, one)
+    return Decoder("the kernel over libjpeg-turbo", decode, one)
 
 
 def portable() -> Decoder:

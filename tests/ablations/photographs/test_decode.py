@@ -89,7 +89,7 @@ def clipped(box: Box, width: int, height: int) -> Box:
 
 def test_this_machine_has_the_kernel() -> None:
     """What follows would else test Pillow twice."""
-    assert decoder().name == "kernel over libjpeg-turbo"
+    assert decoder().name == "the kernel over libjpeg-turbo"
     assert decoder().compiled is not None
     assert portable().name.startswith("Pillow")
     assert portable().compiled is None
