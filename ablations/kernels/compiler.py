@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from pathlib import Path
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
 MOST_SECONDS = 120
+INCLUDED = re.compile(rb'^#include "([\w.]+)"', re.MULTILINE)
+"""A source beside another that is a part of it."""
 
 
 class NoCompilerError(Exception):
@@ -62,7 +65,7 @@ def _kept(source: Path, command: Sequence[str], links: Sequence[str], version: s
 
     A library that is not what was compiled would crash the process that loads it, so its checksum lies beside it.
     """
-    about = [source.read_bytes(), *(part.encode() for part in (*command, *links, version, _processor()))]
+    about = [*_texts(source), *(part.encode() for part in (*command, *links, version, _processor()))]
     path = cache() / f"{source.stem}-{hashlib.sha256(b'|'.join(about)).hexdigest()[:16]}.so"
     checksum = path.with_suffix(".sha256")
     with suppress(OSError):
@@ -79,6 +82,12 @@ def _kept(source: Path, command: Sequence[str], links: Sequence[str], version: s
         said = getattr(error, "stderr", None) or str(error)
         raise NoCompilerError(f"{source.name} cannot be compiled ({' '.join(said.split())[-300:]})") from error
     return path
+
+
+def _texts(source: Path) -> list[bytes]:
+    """The source, and what it includes from beside it."""
+    text = source.read_bytes()
+    return [text, *(source.with_name(name.decode()).read_bytes() for name in INCLUDED.findall(text))]
 
 
 def _compile(source: Path, command: Sequence[str], links: Sequence[str], to: Path) -> Path:

@@ -49,7 +49,7 @@ struct memory {
 };
 
 struct scratch {
-    struct memory bounds[2], weights[2], exact, lines, columns, filtered;
+    struct memory bounds[2], weights[2], exact, lines, columns, filtered, baseline[4];
 };
 
 /* Output i of an axis is the sum over k < taps of weights[i * taps + k] * input[first[i] + k]; from..to is read. */
@@ -84,6 +84,8 @@ static void *room(struct memory *memory, size_t size)
     }
     return memory->at;
 }
+
+#include "baseline.c"
 
 /* Pillow's precompute_coeffs and normalize_coeffs_8bpc, with its box in single precision; reversed where mirrored.
  *
@@ -417,6 +419,27 @@ static int of_jpeg(const struct job *job, struct crop *crop, struct scratch *scr
     return warned ? WARNED : FINE;
 }
 
+/* Without libjpeg; returns 0 where the image is not for that. */
+static int of_baseline(const struct job *job, struct crop *crop, struct scratch *scratch)
+{
+#ifdef LIBJPEG_ALONE /* for tests and the benchmark */
+    return 0;
+#endif
+    int left = crop->across.from, top = crop->down.from, width = crop->across.to - left, height = crop->down.to - top;
+    if (!baseline_window(scratch->baseline, job->data, job->size, job->height, job->width, top, crop->down.to, left,
+                         crop->across.to))
+        return 0;
+    const uint32_t *window = scratch->baseline[0].at;
+    for (int done = 0; done < height; done += ROWS) {
+        const uint32_t *rows[ROWS];
+        for (int row = 0; row < ROWS; row++)
+            rows[row] = window + (size_t)width * (done + row < height ? done + row : height - 1);
+        take(crop, job, rows, done);
+    }
+    finish(crop, job);
+    return 1;
+}
+
 static int valid(const struct job *job)
 {
     float x0 = job->box[0], y0 = job->box[1], x1 = job->box[2], y1 = job->box[3];
@@ -430,6 +453,11 @@ static int of_stored(const struct job *job, struct scratch *scratch)
     struct crop crop;
     if (!scratch || !valid(job) || !prepare(&crop, job, scratch))
         return UNREADABLE;
+    if (job->mode == JPEG && of_baseline(job, &crop, scratch))
+        return FINE;
+#ifdef BASELINE_ALONE /* for tests, which see what is left to libjpeg */
+    return UNREADABLE;
+#endif
     if (job->mode == JPEG)
         return of_jpeg(job, &crop, scratch);
     if (job->mode != RAW || job->size != 3 * (size_t)job->height * job->width)
@@ -452,6 +480,8 @@ static void discard(void *old)
     free(scratch->lines.at);
     free(scratch->columns.at);
     free(scratch->filtered.at);
+    for (int each = 0; each < 4; each++)
+        free(scratch->baseline[each].at);
     free(scratch);
 }
 

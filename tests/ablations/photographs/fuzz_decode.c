@@ -20,10 +20,10 @@ static void *guarded(size_t alignment, size_t size)
     return at + whole - size;
 }
 
-static void kept(void *at) { (void)at; }
+static void never_freed(void *at) { (void)at; }
 
 #define aligned_alloc guarded
-#define free kept
+#define free never_freed
 #include "decode.c"
 #undef free
 
@@ -37,7 +37,7 @@ static uint64_t drawn(uint64_t below)
     return state % below;
 }
 
-static size_t frame(const uint8_t *data, size_t size)
+static size_t dimensions_at(const uint8_t *data, size_t size)
 {
     for (size_t i = 2; i + 18 < size; i++)
         if (data[i] == 0xff && (data[i + 1] == 0xc0 || data[i + 1] == 0xc2))
@@ -51,7 +51,7 @@ static size_t damage(uint8_t *data, size_t size)
         size_t at = drawn(2) || size < 700 ? drawn(size) : drawn(700);
         data[at] = drawn(3) ? drawn(256) : 0xff;
     }
-    size_t at = frame(data, size);
+    size_t at = dimensions_at(data, size);
     if (at && drawn(3) == 0) { /* other dimensions, and other factors of its colours */
         for (int byte = 5; byte < 9; byte++)
             data[at + byte] = byte % 2 ? drawn(2) : drawn(256);
@@ -73,7 +73,7 @@ int main(int count, char **words)
         fclose(file);
         uint8_t *data = malloc(size);
         memcpy(data, whole, size);
-        size_t at = frame(data, size);
+        size_t at = dimensions_at(data, size);
         int height = at ? data[at + 5] << 8 | data[at + 6] : 40, width = at ? data[at + 7] << 8 | data[at + 8] : 40;
         double x = drawn(1000) * 0.00095 * width, y = drawn(1000) * 0.00095 * height;
         double x1 = x + (width - x) * 0.001 * (1 + drawn(1000)), y1 = y + (height - y) * 0.001 * (1 + drawn(1000));
