@@ -11,7 +11,8 @@ name: {name}
 question: Do plain networks get worse with depth while residual ones improve?
 source: sec. 4.1
 
-# The data set of every arm: digits (seconds), cifar10, cifar10-jpeg (the same images, lossy) or imagenet.
+# The data set of every arm: digits (seconds), cifar10, cifar10-jpeg (the same images, lossy), imagenet, or one that
+# `ablate data prepare` wrote.  `ablate plan` says if its images are not there.
 data: digits
 
 # A named recipe: cifar, imagenet or digits; without this line, the data set's own.

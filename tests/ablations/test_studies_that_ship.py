@@ -21,7 +21,11 @@ SIZES = {
     "cifar10-shortcuts": (9, 45),
     "digits-depth": (16, 48),
     "full-grid": (44, 44),
+    "imagenet-degradation": (4, 4),
     "imagenet-depth": (9, 9),
+    "imagenet-ensemble": (5, 6),
+    "imagenet-short": (4, 4),
+    "imagenet-shortcuts": (4, 4),
 }
 
 
@@ -142,6 +146,43 @@ def test_equal_arms_of_two_studies_are_trained_once() -> None:
     assert len(depth & shortcuts) == 15
     assert len(depth & grid) == 11
     assert not depth & {trial.key for trial in trials(load("cifar10-jpeg-depth"))}
+
+
+IMAGENET = ("imagenet-degradation", "imagenet-shortcuts", "imagenet-ensemble", "imagenet-depth", "full-grid")
+
+
+def test_studies_on_imagenet_are_the_papers_own() -> None:
+    """No arm of them departs from sec. 3.4, and each may be split as eight GPUs would have it."""
+    for name in IMAGENET[:-1]:
+        found = trials(load(name))
+        assert all(not arm.deviations for arm in recorded(load(name)).arms)
+        assert {(trial.iterations, trial.replica_counts) for trial in found} == {(600_000, (1, 2, 4, 8))}
+        assert all(trial.params["recipe"]["views"] == ["centre", "ten-crop", "multi-scale"] for trial in found)
+
+
+def test_networks_on_imagenet_are_trained_once_for_all_tables() -> None:
+    """Nine networks are Tables 2, 3 and 4; Table 5 needs one trial more."""
+    degradation, shortcuts, ensemble, depth, grid = ({t.key for t in trials(load(name))} for name in IMAGENET)
+    assert degradation | shortcuts < depth < grid
+    assert len(degradation & shortcuts) == 2
+    (second,) = (trial.name for trial in trials(load("imagenet-ensemble")) if trial.key not in depth)
+    assert second == "imagenet-resnet-152-B.s1"
+    assert len(ensemble & depth) == 5
+
+
+def test_the_ensemble_is_six_of_different_depth_two_of_152_layers() -> None:
+    depths = [depth for (_, depth), seeds in _arms(load("imagenet-ensemble")).items() for _ in range(seeds)]
+    assert depths == [18, 34, 50, 101, 152, 152]
+
+
+def test_the_short_recipe_is_named_and_mixes_with_nothing() -> None:
+    short, depth = load("imagenet-short"), {trial.key for trial in trials(load("imagenet-depth"))}
+    assert not depth & {trial.key for trial in trials(short)}
+    for arm in recorded(short).arms:
+        assert arm.deviations[:1] == ["iterations 80000 (paper 600000)"]
+        assert "sizes [128, 160, 192, 224] (paper [])" in arm.deviations
+        assert "precision bf16 (paper fp32)" in arm.deviations
+    assert all(not claim.of_the_paper for claim in short.claims)
 
 
 def test_the_full_grid_is_every_network_of_the_paper() -> None:
