@@ -13,7 +13,7 @@ from ablations.kernels.compiler import NoCompilerError, cache
 from ablations.recipes import Recipe
 from models.complexity import activations
 from models.spec import Network
-from orchestrator.provenance import gpus
+from orchestrator.provenance import gpus, memory
 
 MOST_MEMORY = 0.6
 """Share of a device's memory for what the backward pass needs; weights, gradients and workspaces need some too."""
@@ -78,7 +78,7 @@ def _memory(device: torch.device) -> int:
     """Bytes of a GPU, or of this machine for each of its cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (os.cpu_count() or 1)
+    return memory() // (os.cpu_count() or 1)
 
 
 @lru_cache(maxsize=1)

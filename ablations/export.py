@@ -25,6 +25,10 @@ class ExportError(Exception):
     """What is wrong with an exported study, in one line."""
 
 
+class _OtherImagesError(ValueError):
+    """Under its name a data set has other images here."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Export:
     """A study that needs its file no more."""
@@ -52,6 +56,8 @@ def read(path: Path) -> Export:
         raise ExportError(f"{path}: damaged (checksum differs); export the study again")
     try:
         return _checked(Export(study=recorded_study(body["study"]), trials=[Trial(**each) for each in body["trials"]]))
+    except _OtherImagesError as error:
+        raise ExportError(f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ExportError(
@@ -86,6 +92,8 @@ def _checked(export: Export) -> Export:
         raise ValueError(f"no name of a study: {export.study.name!r}")
     for trial in export.trials:
         again = keys.params(*keys.from_params(trial.params))  # with the semantics and the pixels that are known here
+        if trial.params["data"] != again["data"]:
+            raise _OtherImagesError(_other_images(trial.params["data"], again["data"]))
         if not keys.key(trial.params) == keys.key(again) == trial.key:
             raise ValueError(f"here the key of {trial.name} is not {trial.key!r}")
     asked = [key for arm in export.study.arms for _, key in arm.trials]
@@ -94,3 +102,10 @@ def _checked(export: Export) -> Export:
     if not {trial.after for trial in export.trials} <= {None, *asked}:
         raise ValueError("a trial comes after one that is not there")
     return export
+
+
+def _other_images(asked: Mapping[str, str], here: Mapping[str, str]) -> str:
+    return (
+        f"was exported for {asked['name']} with fingerprint {asked['fingerprint'][:19]}..., which is"
+        f" {here['fingerprint'][:19]}... here; copy the set that it was exported for, or export the study anew"
+    )

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ablations.bounds import Bounds, Entries
-from ablations.data.sets import SETS, names
+from ablations.data.sets import FOLDER_VARIABLE, SETS, folder, names
 from ablations.nearest import nearest
 from ablations.reader import Document, StudyError, shown
 from ablations.recipes import RECIPES, hints
@@ -56,8 +56,19 @@ def _one_of(allowed: Callable[[], Collection[str]]) -> Callable[[str], str]:
     return check
 
 
+def _data(given: str) -> str:
+    if given not in (allowed := names()):
+        looked = (
+            ""
+            if nearest(given, allowed)
+            else f"; prepared sets are looked for in {folder()}, and {FOLDER_VARIABLE} names another folder"
+        )
+        raise PydanticCustomError("choice", "{worded}", {"worded": choice(given, allowed) + looked})
+    return given
+
+
 DataName = Annotated[
-    str, AfterValidator(_one_of(names)), Field(json_schema_extra={"anyOf": [{"enum": [*SETS]}, {"pattern": NAME}]})
+    str, AfterValidator(_data), Field(json_schema_extra={"anyOf": [{"enum": [*SETS]}, {"pattern": NAME}]})
 ]
 """One that is built in, or prepared in the data folder."""
 RecipeName = Annotated[str, AfterValidator(_one_of(lambda: RECIPES)), Field(json_schema_extra={"enum": [*RECIPES]})]

@@ -123,6 +123,12 @@ def load(
     )
 
 
+def named(source: str) -> tuple[str, str]:
+    """Name of the study of this name or path, and sha256 of its file, of which nothing else is looked at."""
+    document = _document(source)
+    return str(document.value.get("name")), document.sha256
+
+
 def shipped() -> list[str]:
     """Names of the studies that ship."""
     return sorted(path.stem for path in _STUDIES.glob("*.yaml"))

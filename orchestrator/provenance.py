@@ -26,7 +26,7 @@ def provenance() -> Mapping[str, Any]:
         "hardware": {
             "cpu": processor(),
             "cores": len(os.sched_getaffinity(0)),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            "memory_gib": round(memory() / 2**30, 1),
             "gpus": gpus(),
         },
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -59,6 +59,11 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _source() -> Mapping[str, Any]:

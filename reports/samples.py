@@ -63,7 +63,7 @@ def arm_of(pool: Pool, shortcut: Shortcut, depth: int, variant: str | None = Non
 
 def ended(arm: MeasuredArm) -> tuple[Run, ...]:
     """The arm's runs, all finished or diverged. Raises NotEnoughError while some are not, or below two."""
-    if arm.arm.blocked:
+    if arm.arm.blocked and all(run.outcome is Outcome.MISSING for run in arm.runs):
         raise NotEnoughError(f"{arm.label} is blocked: {arm.arm.blocked}")
     over = (Outcome.FINISHED, Outcome.DIVERGED)
     waiting = [run for run in arm.runs if run.outcome not in over]

@@ -12,6 +12,12 @@ os.environ.update(
 )
 
 
+@pytest.fixture(autouse=True)
+def _no_data_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets that were prepared on this machine are in no test, and what `--data` says in one is forgotten after it."""
+    monkeypatch.setenv("ABLATE_DATA", "data")
+
+
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty results directory, which the command line finds without being told."""

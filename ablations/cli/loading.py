@@ -54,17 +54,24 @@ def recorded_runs(
 
 def record_of(source: str, overrides: list[str] | None, seeds: int | None, results: Path) -> "RecordedStudy":
     """The study as it was last run, unless something else is asked for, or its file has changed."""
-    from ablations.study import shipped
     from ablations.trials import recorded
+
+    known = None if overrides or seeds is not None else _as_it_was(source, results)
+    return known or recorded(load_study(source, overrides, seeds))
+
+
+def _as_it_was(source: str, results: Path) -> "RecordedStudy | None":
+    """Its record, if it has one and its file has not changed. That needs no data set: results may lie where there is
+    none, and a set may have been prepared anew."""
+    from ablations.study import named, shipped
     from orchestrator.studies import NAME, read_study
 
-    as_it_was = not overrides and seeds is None
-    if as_it_was and re.fullmatch(NAME, source) and source not in shipped() and not Path(source).exists():
+    if re.fullmatch(NAME, source) and source not in shipped() and not Path(source).exists():
         with suppress(FileNotFoundError):
             return read_study(results, source)
-    asked = recorded(load_study(source, overrides, seeds))
-    try:
-        known = read_study(results, asked.name)
-    except FileNotFoundError:
-        return asked
-    return known if as_it_was and known.sha256 == asked.sha256 else asked
+    name, sha256 = named(source)
+    if re.fullmatch(NAME, name):
+        with suppress(FileNotFoundError):
+            known = read_study(results, name)
+            return known if known.sha256 == sha256 else None
+    return None

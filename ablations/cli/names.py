@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.cli.exits import UNREACHABLE, fail
-from ablations.cli.loading import load_study
 from ablations.nearest import nearest
 from ablations.reader import StudyError
 
@@ -141,7 +140,9 @@ def _parts(study: "RecordedStudy") -> list[str]:
 
 def _study_name(source: str) -> str:
     """Of a study given by its name or its file."""
-    return load_study(source, None, None).name if Path(source).suffix in (".yaml", ".yml") else source
+    from ablations.study import named
+
+    return named(source)[0] if Path(source).suffix in (".yaml", ".yml") else source
 
 
 def _keys_of(study: "RecordedStudy", names: list[str]) -> list[str]:

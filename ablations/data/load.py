@@ -16,7 +16,7 @@ from ablations.data.errors import DataError
 from ablations.data.images import Images, fingerprint
 from ablations.data.photographs import prepared
 from ablations.data.photographs.prepared import Prepared
-from ablations.data.sets import SETS
+from ablations.data.sets import SETS, of_photographs
 
 ARRAYS = tuple(field.name for field in fields(Images))
 
@@ -26,7 +26,7 @@ def prepare(name: str, folder: Path, cache: Path) -> None:
 
     Raises DataError where it is missing, damaged, or not what its fingerprint says.
     """
-    if name not in SETS or SETS[name].layout == "imagenet":
+    if of_photographs(name):
         found = prepared.open_prepared(folder / name)
         prepared.point(found.folder, _pointer(name, found.manifest.fingerprint, cache))
         return

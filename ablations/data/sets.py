@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from ablations.data.errors import DataError, NotThereError
+from ablations.data.errors import DataError, NotThereError, UnfitError
 from ablations.data.photographs import manifest
 from models.spec import Layout
 
@@ -36,6 +36,8 @@ class DataSet:
     """Whether the paper trained on these very images; if not, no result on them is put beside its numbers as equal."""
     blocked: str | None = None
     """Why no trial can be trained on it yet."""
+    stored_bytes: int = 0
+    """Of the file that training images are read from batch by batch; 0: they are decoded once, and stay in memory."""
 
 
 SETS: Mapping[str, DataSet] = {
@@ -109,6 +111,11 @@ def names() -> list[str]:
     return [*SETS, *(name for name in found if name not in SETS)]
 
 
+def of_photographs(name: str) -> bool:
+    """Whether a set stays where it was prepared, and is too large to be copied beside results."""
+    return name not in SETS or SETS[name].layout == "imagenet"
+
+
 def known(name: str) -> DataSet:
     """The data set of this name. Raises DataError for one that is neither built in nor prepared."""
     built_in = SETS.get(name)
@@ -124,7 +131,7 @@ def known(name: str) -> DataSet:
             ) from None
         return replace(
             built_in,
-            blocked=f"not prepared in {folder()}/ (ablate data prepare {name})",
+            blocked=f"{name} is not prepared in {folder()}/ (ablate data prepare {name})",
         )
 
 
@@ -132,6 +139,11 @@ def known(name: str) -> DataSet:
 def _prepared(path: Path, _: int) -> DataSet:
     """What its manifest says, as it was at that time."""
     said = manifest.read(path.parent)
+    if said.name != path.parent.name:
+        raise UnfitError(
+            f"{path.parent}: holds the set {said.name!r}, and a set's folder has its name; rename the folder, or"
+            " prepare it under another --name"
+        )
     return DataSet(
         name=said.name,
         title=said.title,
@@ -144,4 +156,5 @@ def _prepared(path: Path, _: int) -> DataSet:
         fingerprint=said.fingerprint,
         recipe="imagenet",
         paper=said.name in SETS and said.fingerprint == SETS[said.name].fingerprint,
+        stored_bytes=said.splits["train"].bytes,
     )

@@ -112,7 +112,7 @@ def test_plan_for_people(ablate: Ablate) -> None:
     """Arms with their size and price, and the sum."""
     text = ablate("plan", "full-grid").stdout
     assert "cifar10-resnet-1202-C" in text
-    assert "blocked: not prepared in data/ (ablate data prepare imagenet)" in text
+    assert "blocked: imagenet is not prepared in data/ (ablate data prepare imagenet)" in text
     assert "44 trials, 24 to run" in text
 
 

@@ -188,7 +188,11 @@ DAMAGED = [
     (_in("trials", 0, "params", "recipe", "lr", value=-1), True, "lr must be above 0, not -1); export it with the one"),
     (_in("trials", 0, "params", "recipe", "sparsity", value=1), True, "made by another version of Ablate"),
     (_in("trials", 0, "params", "semantics", value=1), True, "here the key of digits-plain-20.s0 is not"),
-    (_in("trials", 0, "params", "data", "fingerprint", value="x"), True, "here the key of digits-plain-20.s0 is not"),
+    (
+        _in("trials", 0, "params", "data", "fingerprint", value="x"),
+        True,
+        "was exported for digits with fingerprint x..., ",
+    ),
     (_in("trials", 0, "key", value="../../x"), True, "here the key of digits-plain-20.s0 is not '../../x'"),
     (_in("trials", 0, "after", value="../../x"), True, "a trial comes after one that is not there"),
     (_in("study", "arms", value=[]), True, "its arms are not those of its trials"),

@@ -48,7 +48,7 @@ def test_imagenet_is_priced_and_blocked(tmp_path: Path) -> None:
     text = "name: x\nquestion: q\ndata: imagenet\nmatrix: {depth: [50], shortcut: [B]}\n"
     (trial,) = trials(study(tmp_path, text))
     assert trial.blocked is not None
-    assert trial.blocked == "not prepared in data/ (ablate data prepare imagenet)"
+    assert trial.blocked == "imagenet is not prepared in data/ (ablate data prepare imagenet)"
     assert trial.multiply_adds == pytest.approx(3.858e9, rel=1e-3)
     assert recorded(study(tmp_path, text)).arms[0].blocked == trial.blocked
 

@@ -237,3 +237,12 @@ def test_verdicts_are_json():
 
 def test_every_rule_stands_in_its_docstring():
     assert all(check.__doc__ for check in (*CHECKS.values(), *CHECKS_OF_ALL.values()))
+
+
+def test_what_was_measured_counts_though_its_data_are_gone() -> None:
+    """An arm is blocked where its data are not; a claim over trials that are done is judged all the same."""
+    arms = [make_arm(Network(depth=depth), blocked="its data are away") for depth in (20, 56)]
+    runs = [run for arm, depth in zip(arms, (20, 56), strict=True) for run in runs_of(arm, *PAPER["none", depth])]
+    study = make_study(arms, claims=["DEG-01"])
+    assert judge(study, runs)[0].verdict is Answer.HOLDS
+    assert "is blocked: its data are away" in judge(study, [])[0].reason

@@ -15,7 +15,7 @@ from orchestrator.queue import Standing
 from orchestrator.runs import Run
 from orchestrator.status import STANDINGS, StudyStatus, TrialStatus, cost_hours, ends_in, share
 from orchestrator.steering import Answer
-from orchestrator.studies import RecordedStudy
+from orchestrator.studies import RecordedArm, RecordedStudy
 from orchestrator.watch import spoken
 
 MOST_LINES = 8
@@ -33,13 +33,13 @@ def print_status(status: StudyStatus, console: Console) -> None:
         table.add_row(
             arm.name,
             str(len(members)),
-            coloured("blocked") if arm.blocked else _standings(members),
+            coloured("blocked") if _blocked(arm, members) else _standings(members),
             f"{share(members):.0%}",
             "overdue" if any(each.overdue for each in members) else spoken(ends_in(members)),
             "\n".join(_cost(members)) or "-",
         )
     print_table(table, console)
-    print_blocked((arm.blocked for arm in study.arms), console)
+    print_blocked((arm.blocked for arm in study.arms if _blocked(arm, status.of(arm))), console)
     for line in (*_left_out(status), *_places(status), _driver(status), *_whole(status)):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -118,6 +118,11 @@ def _whole(status: StudyStatus) -> Iterator[str]:
         which = "this run" if status.presence.at_work else "the last run"
         spent = f"; {which} spent {_hours(record.spent_seconds / 3600)}, with what it has not committed"
     yield f"cost so far: {' and '.join(committed)}{spent}"
+
+
+def _blocked(arm: RecordedArm, trials: Iterable[TrialStatus]) -> bool:
+    """A trial that was done keeps its result, though its data are gone."""
+    return arm.blocked is not None and all(each.standing == "missing" for each in trials)
 
 
 def _standings(trials: Sequence[TrialStatus]) -> str:

@@ -80,8 +80,9 @@ def print_run(
         console.print(table)
     if probes:
         print_table(_probe_table(probes), console)
+    decoded = ["loader"] if any("loader" in attempt for attempt in run.attempts) else []
     table = folding_table(
-        "attempts", "attempt|", "started (UTC)", "from|", "ended", "host", "commit", "kernels", "activations"
+        "attempts", "attempt|", "started (UTC)", "from|", "ended", "host", "commit", "kernels", "activations", *decoded
     )
     for number, attempt in enumerate(run.attempts, 1):
         commit = str(attempt.get("commit") or "unknown")[:12] + ("+changes" if attempt.get("dirty") else "")
@@ -89,6 +90,7 @@ def print_run(
         table.add_row(
             str(number), attempt.get("started", "")[:19].replace("T", " "), str(attempt.get("from_iteration", "")), how,
             attempt.get("host", ""), commit, escape(attempt.get("kernels", "")), attempt.get("activations", ""),
+            *(escape(attempt.get(name, "")) for name in decoded),
         )  # fmt: skip
     print_table(table, console)
     if run.mlflow_run:

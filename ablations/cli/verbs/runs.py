@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablations.cli.clusters import look_at, lost, refuse_what_does_not_fit
-from ablations.cli.datasets import prepare_data
+from ablations.cli.datasets import beyond_memory, prepare_data
 from ablations.cli.directories import refuse_read_only
-from ablations.cli.exits import DAMAGED, INTERRUPTED, TRIALS_FAILED, fail
+from ablations.cli.exits import DAMAGED, INTERRUPTED, TRIALS_FAILED, UNREACHABLE, fail
 from ablations.cli.hardware import (
     assumed_nodes,
     choose_device,
@@ -97,6 +97,7 @@ def plan(
     chart = gantt(packed.simulation.spans, {each.trial.key: each.trial for each in packed.trials}, packed.nodes)
     if page is not None:
         _write_gantt(page, chart, loaded.name, packed)
+    warnings = [] if gpus else beyond_memory(each.trial for each in packed.open)
     if as_json:
         facts = {
             "study": loaded.name,
@@ -105,11 +106,14 @@ def plan(
             "results": str(results),
             **packed_facts(packed),
             "trials": [planned_facts(each) for each in packed.trials],
+            "warnings": warnings,
         }
         print_json(facts)
     else:
         console = stdout()
         print_plan(loaded.name, packed, console)
+        for each in warnings:
+            console.print(f"warning: {each}", highlight=False, markup=False, soft_wrap=True)
         if chart.rows:
             print_gantt(*lines(chart, min(console.width, 120)), chart.seconds, console)
         if page is not None:
@@ -165,7 +169,10 @@ def run(
     planned = planner()
     if head:
         refuse_what_does_not_fit([each.trial for each in planned.open], limits.only, nodes)
+    _say_blocked(planned)
     prepare_data((each.trial for each in planned.open), data, results / "data", console)
+    for each in [] if head else beyond_memory(each.trial for each in planned.open):
+        typer.echo(f"warning: {each}", err=True)
     standing = drive(
         recorded(loaded),
         planner,
@@ -185,6 +192,19 @@ def run(
     if standing.cancelled:
         by = ", ".join(dict.fromkeys(standing.cancelled.values()))
         fail(f"{len(standing.cancelled)} cancelled by {by}; the same command takes them up again", INTERRUPTED)
+
+
+def _say_blocked(planned: "Plan") -> None:
+    """What has no data does not run; where nothing has any, nothing does, and a script is told by the exit code."""
+    found = [each for each in planned.trials if each.reason and each.trial.blocked and not each.damaged]
+    lines = [
+        f"blocked: {sum(each.reason == reason for each in found)} trials: {reason}"
+        for reason in dict.fromkeys(each.reason for each in found)
+    ]
+    if found and len(found) == len(planned.trials):
+        fail(f"no trial can be run; {'; '.join(lines)}", UNREACHABLE)
+    for line in lines:
+        typer.echo(line, err=True)
 
 
 def _write_gantt(path: Path, chart: "Gantt", study: str, packed: "Packed") -> None:

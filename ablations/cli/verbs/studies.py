@@ -10,6 +10,7 @@ from ablations.cli.datasets import prepare_data
 from ablations.cli.loading import load_study, size, trials_of
 from ablations.cli.options import DATA, DataOption, JsonOption, SeedsOption, SetOption, StudyArgument
 from ablations.cli.output import print_json, stderr
+from ablations.data.sets import of_photographs
 from ablations.reader import StudyError
 
 
@@ -70,8 +71,14 @@ def export(
     loaded = load_study(study, overrides, seeds)
     trials = trials_of(loaded, "cpu")
     if data_to is not None:
-        prepare_data((trial for trial in trials if trial.blocked is None), data, data_to, stderr())
+        small = [trial for trial in trials if not of_photographs(trial.params["data"]["name"])]
+        prepare_data(small, data, data_to, stderr())
     write(to, Export(study=recorded(loaded), trials=trials))
     typer.echo(f"{to}: {len(trials)} trials")
     one = ["python", "-m", "ablations.trial", str(to), "--arm", trials[0].arm, "--seed", "0", "--results", "results"]
     typer.echo(f"one of them: {shlex.join(one)}")
+    for name in sorted({trial.params["data"]["name"] for trial in trials}):
+        if of_photographs(name):
+            typer.echo(
+                f"the photographs of {name} are not written; --data DIR says in which folder a copy of {data / name} is"
+            )
