@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from photographs_made import SAMPLES
 from pictures import CLASSES, jpeg, picture
 
 SMALL = {
@@ -149,3 +151,63 @@ def test_what_is_known_of_a_trial_says_how_photographs_were_decoded(ablate: Abla
     assert done.returncode == 0, done.stderr
     assert "predictions-ten-crop.npz" in done.stdout
     assert "decoder" in done.stdout
+
+
+REAL = {
+    "network.data": "real",
+    "network.width": 16,
+    "recipe.iterations": 12,
+    "recipe.batch": 16,
+    "recipe.bn_batch": 8,
+    "recipe.lr": 0.02,
+    "recipe.record_every": 6,
+    "recipe.evaluate_every": 12,
+    "recipe.precise_bn": 48,
+}
+GROUPS = 6
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place with real photographs in groups that mean nothing, prepared."""
+    if not SAMPLES.exists():
+        pytest.skip("no photographs beside the repository")
+    folder = tmp_path_factory.mktemp("gallery")
+    with tarfile.open(SAMPLES) as samples:
+        files = [each for each in samples if each.isfile()][: 12 * GROUPS]
+        for number, each in enumerate(files):
+            split = "train" if number < 8 * GROUPS else "val"
+            path = folder / "real" / split / f"group{number % GROUPS}" / f"{number}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened = samples.extractfile(each)
+            assert opened is not None
+            path.write_bytes(opened.read())
+    done = call(folder, "data", "prepare", "imagefolder", "--from", "real", "--to", "data", "--size", "64")
+    assert "real prepared: 48 train and 24 test images of 6 classes" in done.stdout, done.stderr
+    return folder
+
+
+def test_an_ensemble_over_real_photographs(gallery: Path) -> None:
+    """Two of its networks, trained one by one; Table 5 averages what they kept."""
+    sets = [f"--set={name}={value}" for name, value in REAL.items()]
+    for arm in ("real-resnet-18-A-w16", "real-resnet-34-B-w16"):
+        asked = ("imagenet-ensemble", *sets, "--arm", arm, "--seed", "0", "--commit-seconds", "60")
+        done = call(gallery, *asked, program="ablations.trial")
+        assert done.returncode == 0, done.stderr[-2000:]
+    votes, labels = [], np.empty(0)
+    for folder in trials(gallery).values():
+        with np.load(folder / "predictions-multi-scale.npz") as kept:
+            votes.append(kept["probabilities"].astype(float))
+            labels = kept["labels"]
+        likely = np.argsort(-votes[-1], axis=1, kind="stable")[:, :5]
+        top5 = 100 * (likely != labels[:, None]).all(axis=1).mean()
+        assert last(folder)["multi_scale_top5_error"] == pytest.approx(top5)
+    done = call(gallery, "report", "imagenet-ensemble")
+    assert done.returncode == 0, done.stderr
+    page = (gallery / "results" / "studies" / "imagenet-ensemble" / "report.html").read_text(encoding="utf-8")
+    table = page.partition('id="table-5-rows"')[2].partition("</table>")[0]
+    likely = np.argsort(-np.mean(votes, axis=0), axis=1, kind="stable")[:, :5]
+    errors = [100 * float(each.mean()) for each in ((likely != labels[:, None]).all(axis=1), likely[:, 0] != labels)]
+    shown = re.findall(r'<td class="right number" data-value="([0-9.]+)">', table.replace(' edge"', '"'))
+    assert len(votes) == 2
+    assert [float(each) for each in shown[:3]] == pytest.approx([2, *errors])

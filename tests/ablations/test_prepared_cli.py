@@ -83,6 +83,17 @@ def test_a_set_is_known_by_its_folder(ablate: Ablate, monkeypatch: pytest.Monkey
     assert ablate("plan", "mine.yaml")[0] == 0
 
 
+def test_a_manifest_is_enough_to_plan(place: Path, ablate: Ablate) -> None:
+    """As where a study is submitted from; a run needs the images, and says so."""
+    for file in ("train.beton", "test.beton", "mean.npy"):
+        (place / "sets" / "shapes" / file).unlink()
+    assert ablate("plan", "mine.yaml", "--data", "sets")[0] == 0
+    code, out, err = ablate("run", "mine.yaml", "--data", "sets", "--no-track")
+    assert (code, out, err.count("\n")) == (4, "", 1)
+    assert "train.beton: is missing; copy it again, or prepare it again" in err
+    assert not list(place.glob("results/trials"))
+
+
 def test_a_folder_of_another_name_is_refused(place: Path, ablate: Ablate) -> None:
     """The name of a data set stands for its images."""
     (place / "sets" / "shapes").rename(place / "sets" / "birds")

@@ -27,7 +27,7 @@ def studies(as_json: JsonOption = False) -> None:
         print_json(facts)
         return
     for study in found:
-        typer.echo(f"{study.name:20} {size(study):4} trials  {study.question}")
+        typer.echo(f"{study.name:22} {size(study):4} trials  {study.question}")
 
 
 def init(
