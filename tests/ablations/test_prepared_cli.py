@@ -64,7 +64,7 @@ def done(place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (asked,) = trials(study)
     write_study(place / "results", recorded(study))
     with Ledger(place / "results").attempt(asked, provenance={}, commit_seconds=0) as attempt:
-        attempt.about({"kernels": "fused", "activations": "kept", "loader": "C decoder [over] libjpeg"})
+        attempt.about({"kernels": "fused", "activations": "kept", "loader": "kernel [over] libjpeg"})
         attempt.log(20, {"train_error": 10.0, "test_error": 20.0}, {})
         attempt.finish(20, b"", {"outcome": "finished"})
     monkeypatch.setenv("ABLATE_DATA", "data")
@@ -149,7 +149,7 @@ def test_a_study_that_is_done_is_done_without_its_data(place: Path, ablate: Abla
 def test_show_says_how_photographs_were_decoded(ablate: Ablate, done: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     _, out, _ = ablate("show", done)
-    assert "C decoder [over] libjpeg" in out
+    assert "kernel [over] libjpeg" in out
     assert "loader" in out
 
 
