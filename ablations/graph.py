@@ -52,7 +52,7 @@ class Graph:
     def _capture(self, argument: Draws) -> None:
         """Nothing is computed here: kernels are recorded."""
         self._argument, self._graph = tuple(each.clone() for each in argument), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=_stream()):
+        with torch.cuda.graph(self._graph, stream=_stream(), capture_error_mode="thread_local"):  # others pin memory
             self._update(self._argument)
 
 

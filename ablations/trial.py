@@ -29,6 +29,7 @@ from ablations.data.load import load as load_images
 from ablations.data.load import photographs, prepare
 from ablations.data.photographs.stream import Stream
 from ablations.data.resident import Resident
+from ablations.data.sets import FOLDER_VARIABLE
 from ablations.device import decoding_threads, needs_recomputing, settle
 from ablations.export import Export, ExportError, read
 from ablations.keys import from_params
@@ -211,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     5: the ledger is damaged, 130: interrupted.
     """
     given = _arguments().parse_args(arguments)
+    os.environ[FOLDER_VARIABLE] = given.data  # what was prepared there is known by name
     results = Path(given.results).resolve()
     try:
         device = _device(given.device)
@@ -375,7 +377,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--arm", required=True, help="name of the arm, as digits-plain-20")
     parser.add_argument("--seed", type=int, required=True, metavar="N", help="from 0")
     parser.add_argument("--results", default=os.environ.get("ABLATE_RESULTS") or "results", metavar="DIR")
-    parser.add_argument("--data", default=os.environ.get("ABLATE_DATA") or "data", metavar="DIR")
+    parser.add_argument("--data", default=os.environ.get(FOLDER_VARIABLE) or "data", metavar="DIR")
     parser.add_argument(
         "--set",
         dest="overrides",
