@@ -191,7 +191,7 @@ def test_a_batch_is_split_where_batch_normalisation_is(recipe: Recipe, counts: t
 
 def test_shares_are_the_batch_in_its_order() -> None:
     """So that the first replica has the images whose statistics the moving averages follow."""
-    _, recipe, seed = keys.from_params(params(batch=12))
+    _, recipe, seed = keys.from_params(params(batch=12, bn_batch=4))
     data = load("digits", Path("nowhere"))
     (whole,) = Resident(data, recipe, seed, CPU).draws(3)
     shares = [Resident(data, recipe, seed, CPU, rank=rank, count=3).draws(3)[0] for rank in range(3)]
