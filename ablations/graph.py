@@ -22,10 +22,11 @@ class Graph:
         self._update, self._done = update, 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._argument: Draws = ()
+        self._shapes: list[torch.Size] = []
 
     def __call__(self, argument: Draws) -> None:
-        if self._argument and _shapes(argument) != _shapes(self._argument):
-            self._graph, self._argument, self._done = None, (), 0
+        if (shapes := [each.shape for each in argument]) != self._shapes:
+            self._graph, self._argument, self._shapes, self._done = None, (), shapes, 0
         if self._done < EAGER_UPDATES:
             self._eagerly(argument)
             self._done += 1
@@ -52,12 +53,8 @@ class Graph:
     def _capture(self, argument: Draws) -> None:
         """Nothing is computed here: kernels are recorded."""
         self._argument, self._graph = tuple(each.clone() for each in argument), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=_stream()):
+        with torch.cuda.graph(self._graph, stream=_stream(), capture_error_mode="thread_local"):  # others pin memory
             self._update(self._argument)
-
-
-def _shapes(draws: Draws) -> list[torch.Size]:
-    return [each.shape for each in draws]
 
 
 @cache

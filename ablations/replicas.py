@@ -64,6 +64,11 @@ class Group:
         """Whether this is the first, which alone knows what was committed, and whose moving averages count."""
         return self.rank == 0
 
+    @property
+    def share(self) -> slice:
+        """Its own among the batches of an evaluation."""
+        return slice(self.rank, None, self.count)
+
     def device(self, kind: str) -> torch.device:
         """Of this replica: the GPU of its number among those that the trial has, or the CPU."""
         return torch.device(kind, self.rank) if kind == "cuda" and self.count > 1 else torch.device(kind)

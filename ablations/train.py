@@ -4,7 +4,6 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import islice
 from typing import Any
 
 import torch
@@ -139,15 +138,16 @@ class Training:
         `clean`: on all training images without augmentation. Held-out images and recomputed batch-norm statistics are
         evaluated where the recipe has them; a validation error may end a plateau.
         """
-        found = self._evaluate("test", self.feed.test_batches(self.images))
+        part = self.group.share
+        found = self._evaluate("test", self.feed.test_batches(self.images, part))
         if self.recipe.held_out:
-            found |= self._evaluate("validation", self.feed.validation_batches(self.images))
+            found |= self._evaluate("validation", self.feed.validation_batches(self.images, part))
             self.schedule.validated(found["validation_error"])
         if clean:
-            found |= self._evaluate("clean_train", self.feed.clean_batches(self.images))
+            found |= self._evaluate("clean_train", self.feed.clean_batches(self.images, part=part))
         if self.recipe.precise_bn:
             with self.precise():
-                found |= self._evaluate("precise_test", self.feed.test_batches(self.images))
+                found |= self._evaluate("precise_test", self.feed.test_batches(self.images, part))
         return found
 
     def gradients(self, draws: Draws) -> None:
@@ -216,11 +216,11 @@ class Training:
 
     @torch.inference_mode()
     def _evaluate(self, name: str, batches: Iterable[Batch]) -> dict[str, float]:
-        """Each replica takes its part of the batches."""
+        """The batches are this replica's part."""
         self.group.follow(list(self.module.buffers()))
         self.module.eval()
         total, beyond = torch.zeros_like(self._totals), torch.zeros_like(self._totals[:1])
-        for images, labels in islice(batches, self.group.rank, None, self.group.count):
+        for images, labels in batches:
             with self.autocast():
                 logits = self.module(images)
             total += _sums(F.cross_entropy(logits.float(), labels, reduction="sum"), logits, labels)
@@ -244,12 +244,14 @@ class Training:
         momenta = [norm.momentum for norm in norms]
         if self.group.leads:  # the others get them
             self._average_statistics(norms)
-        yield
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum, norm.replica = momentum, self.recipe.bn_batch
-        with torch.no_grad():
-            for name, tensor in self.module.named_buffers():
-                tensor.copy_(kept[name])
+        try:
+            yield
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum, norm.replica = momentum, self.recipe.bn_batch
+            with torch.no_grad():
+                for name, tensor in self.module.named_buffers():
+                    tensor.copy_(kept[name])
 
     @torch.no_grad()
     def _average_statistics(self, norms: Sequence[BatchNorm]) -> None:

@@ -7,7 +7,6 @@ is kept, for ensembles (Table 5) and for comparisons image by image.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from itertools import islice
 
 import numpy as np
 import torch
@@ -85,13 +84,13 @@ def densely(module: nn.Sequential, images: Tensor, window: int) -> Tensor:
 
 def _centre(training: Training, feed: Stream) -> Said:
     places = np.arange(len(feed.labels))
-    for pixels, some in _shared(training, feed.viewer.centres(places, IMAGES)):
+    for pixels, some in feed.viewer.centres(places, IMAGES, training.group.share):
         yield _softmax(training, feed.normalised(_on(training, pixels))), some
 
 
 def _ten_crop(training: Training, feed: Stream) -> Said:
     side = training.network.size
-    for pixels, some in _shared(training, feed.viewer.squares(IMAGES)):
+    for pixels, some in feed.viewer.squares(IMAGES, training.group.share):
         crops = ten_crops(_on(training, pixels), side)
         yield _softmax(training, feed.normalised(crops)).unflatten(0, (10, -1)).mean(dim=0), some
 
@@ -100,7 +99,7 @@ def _multi_scale(training: Training, feed: Stream) -> Said:
     """Each image comes once for each scale; its share of the average is the same each time."""
     window, scales = -(-training.network.size // 32), feed.viewer.scales()
     for shorter in scales:
-        for pixels, some in _shared(training, feed.viewer.whole(shorter, PIXELS)):
+        for pixels, some in feed.viewer.whole(shorter, PIXELS, training.group.share):
             images = feed.normalised(_on(training, pixels))
             with training.autocast():
                 both = [densely(training.module, each, window) for each in (images, images.flip(3))]
@@ -113,11 +112,6 @@ _VIEWS: dict[str, tuple[str, Callable[[Training, Stream], Said]]] = {
     "multi-scale": (MULTI_SCALE, _multi_scale),
 }
 """What is kept of each view, and how it is made."""
-
-
-def _shared(training: Training, seen: Iterator) -> Iterator:
-    """Each replica takes its part of the batches."""
-    return islice(seen, training.group.rank, None, training.group.count)
 
 
 def _on(training: Training, pixels: NDArray[np.uint8]) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pictures import write_set
 
 from ablations.data import load
 from ablations.data.images import Images
@@ -170,6 +171,45 @@ def prepared(data: str, folder: Path) -> None:
         labels = [noise.integers(0, 10, count) for count in (50_000, 10_000)]
         images = Images(train=train, train_labels=labels[0], test=test, test_labels=labels[1])
         load._keep(images, load._cached(data, folder))
+
+
+PHOTOGRAPHS = (
+    STUDY
+    + """
+  width: [4]
+"""
+)
+RECIPE = """{name: imagenet, iterations: 60, batch: 16, bn_batch: 8, record_every: 4, evaluate_every: 20,
+         precise_bn: 40, sizes: [32, 48], held_out: 20, probe_at: [0.5], probe_batches: 2}"""
+SHAPES = PHOTOGRAPHS.format(data="shapes", depth=18, recipe=RECIPE)
+"""An epoch is 13.75 batches."""
+
+
+def on_photographs(place: Path, pictures: Path) -> Path:
+    """A place whose folder `data` has the set; the results are its own."""
+    place.mkdir()
+    (place / "data").symlink_to(pictures)
+    return place
+
+
+def test_a_trial_on_photographs_that_is_killed_in_mid_epoch_ends_as_its_twin(tmp_path: Path) -> None:
+    """Weights, curves, probes and what is kept; the twin decodes with other numbers of threads in its environment."""
+    write_set(tmp_path / "pictures" / "shapes", {"train": 240, "test": 40}, size=48, raw=True)
+    twin, killed = (on_photographs(tmp_path / name, tmp_path / "pictures") for name in ("twin", "killed"))
+    arm = "shapes-resnet-18-A-w4"
+    threads = {"OMP_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "2"}
+    assert one_trial(twin, arm, study=SHAPES, seconds=1e9, **threads).wait() == 0
+    assert trial_killed(killed, arm, [20], SHAPES) == 1
+    assert ended(Ledger(killed / "results")) == ended(Ledger(twin / "results"))
+    assert predictions(killed) == predictions(twin)
+    assert [len(kept) for kept in predictions(twin)] == [3]
+
+
+def predictions(place: Path) -> list[dict[str, str]]:
+    """sha256 of each file of predictions, for each trial that has its result."""
+    ledger = Ledger(place / "results")
+    heads = [ledger.folder(key).head() for key in ledger.trials()]
+    return [head.result["kept"] for head in heads if head and head.result]
 
 
 @pytest.mark.chaos

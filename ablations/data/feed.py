@@ -9,6 +9,8 @@ Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) in channels-last memory, and labels (B,)."""
 Draws = tuple[Tensor, ...]
 """What an update needs of its batch, on the device; what the tensors are is the feed's own affair."""
+EVERY = slice(None)
+"""All batches of an evaluation. A replica asks for its part of them, and nothing is done for the others."""
 
 
 class Feed(Protocol):
@@ -29,15 +31,15 @@ class Feed(Protocol):
         """Both at once. Epochs follow each other without a short batch."""
         ...
 
-    def test_batches(self, size: int) -> Iterator[Batch]:
+    def test_batches(self, size: int, part: slice = EVERY) -> Iterator[Batch]:
         """Every test image once, one unaugmented view each, in a fixed order."""
         ...
 
-    def validation_batches(self, size: int) -> Iterator[Batch]:
+    def validation_batches(self, size: int, part: slice = EVERY) -> Iterator[Batch]:
         """Every image that was kept out of training once, unaugmented."""
         ...
 
-    def clean_batches(self, size: int, images: int | None = None) -> Iterator[Batch]:
+    def clean_batches(self, size: int, images: int | None = None, part: slice = EVERY) -> Iterator[Batch]:
         """Training images unaugmented, each at most once: as many as an evaluation takes, or a number, mixed."""
         ...
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ablations.data.draws import draw, order, split
-from ablations.data.feed import Batch, Draws
+from ablations.data.feed import EVERY, Batch, Draws
 from ablations.data.images import Images
 from ablations.kernels.augment import kernel
 from ablations.recipes import Recipe
@@ -69,23 +69,23 @@ class Resident:
     def close(self) -> None:
         """Nothing is open."""
 
-    def test_batches(self, size: int) -> Iterator[Batch]:
+    def test_batches(self, size: int, part: slice = EVERY) -> Iterator[Batch]:
         """Every test image once, unaugmented, in a fixed order."""
-        return self._plain(*self._test, size)
+        return self._plain(*self._test, size, part)
 
-    def validation_batches(self, size: int) -> Iterator[Batch]:
+    def validation_batches(self, size: int, part: slice = EVERY) -> Iterator[Batch]:
         """Every image that was kept out of training once, unaugmented."""
-        return self._plain(*self._held_out, size)
+        return self._plain(*self._held_out, size, part)
 
-    def clean_batches(self, size: int, images: int | None = None) -> Iterator[Batch]:
+    def clean_batches(self, size: int, images: int | None = None, part: slice = EVERY) -> Iterator[Batch]:
         """Training images unaugmented, each at most once: all in their order, or a number of them, mixed."""
         if images is None:
-            return self._plain(self.pixels, self.labels, size)
+            return self._plain(self.pixels, self.labels, size, part)
         chosen = torch.from_numpy(order(0, 0, len(self.labels))[:images]).to(self.device)
-        return self._plain(self.pixels[chosen], self.labels[chosen], size)
+        return self._plain(self.pixels[chosen], self.labels[chosen], size, part)
 
-    def _plain(self, pixels: Tensor, labels: Tensor, size: int) -> Iterator[Batch]:
-        for start in range(0, len(labels), size):
+    def _plain(self, pixels: Tensor, labels: Tensor, size: int, part: slice) -> Iterator[Batch]:
+        for start in range(0, len(labels), size)[part]:
             yield self._normalise(pixels[start : start + size]).permute(0, 3, 1, 2), labels[start : start + size]
 
     def _normalise(self, pixels: Tensor) -> Tensor:

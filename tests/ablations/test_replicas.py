@@ -1,6 +1,7 @@
 """A trial over several replicas: the training of one, the same bytes each time, and no process that is left behind."""
 
 import atexit
+import io
 import json
 import os
 import random
@@ -17,9 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import psutil
 import pytest
 import torch
+from pictures import write_set
 
 from ablations import keys, replicas, trial
 from ablations.data.load import load, prepare
@@ -188,7 +191,7 @@ def test_a_batch_is_split_where_batch_normalisation_is(recipe: Recipe, counts: t
 
 def test_shares_are_the_batch_in_its_order() -> None:
     """So that the first replica has the images whose statistics the moving averages follow."""
-    _, recipe, seed = keys.from_params(params(batch=12))
+    _, recipe, seed = keys.from_params(params(batch=12, bn_batch=4))
     data = load("digits", Path("nowhere"))
     (whole,) = Resident(data, recipe, seed, CPU).draws(3)
     shares = [Resident(data, recipe, seed, CPU, rank=rank, count=3).draws(3)[0] for rank in range(3)]
@@ -273,6 +276,39 @@ def test_a_resumed_trial_ends_as_its_twin(values: dict[str, Any], count: int, co
     asked = params("B" if count > 2 else "A", **values)
     expected = trained(asked, count) if values else twin(count)
     assert_same(resumed(asked, count, commit=commit, death=commit + 2), expected)
+
+
+def test_replicas_train_on_photographs_as_one_process_does_and_resume_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each decodes its share of a batch and its part of an evaluation; curves, views and predictions are of all."""
+    monkeypatch.setenv("ABLATE_DATA", str(tmp_path))
+    write_set(tmp_path / "shapes", {"train": 60, "test": 130}, raw=True)
+    prepare("shapes", tmp_path, tmp_path / "cache")
+    values: dict[str, Any] = {"iterations": 8, "batch": 8, "bn_batch": 4, "record_every": 2, "evaluate_every": 4}
+    recipe = replace(IMAGENET, **values, precise_bn=20, sizes=(16, 32), probe_at=(0.5,), probe_batches=2)
+    network = Network(data="shapes", layout="imagenet", depth=18, shortcut="A", classes=6, size=32, width=4)
+    asked = json.loads(json.dumps(keys.params(network, recipe, 0)))
+
+    def attempted(count: int, notebook: Notebook) -> Notebook:
+        run(asked, notebook, data=str(tmp_path / "cache"), replicas=count)
+        return notebook
+
+    one, several = attempted(1, Notebook()), attempted(2, Notebook())
+    assert [record.keys() for record in several.curves] == [record.keys() for record in one.curves]
+    assert several.curves == [pytest.approx(record, rel=1e-3) for record in one.curves]
+    assert several.curves[-1].keys() > {"ten_crop_top5_error", "multi_scale_error", "precise_test_top5_error"}
+    for name, kept in one.kept.items():
+        found, expected = (np.load(io.BytesIO(data)) for data in (several.kept[name], kept))
+        assert np.allclose(found["probabilities"], expected["probabilities"], atol=2e-3)
+        assert np.array_equal(found["labels"], expected["labels"])
+    first = Notebook(commits_at={5}, dies_at=6)
+    with pytest.raises(Killed):
+        attempted(2, first)
+    resumed = attempted(2, Notebook(committed=first.committed, checkpoint=first.checkpoint, at=5))
+    assert_same(resumed, several)
+    assert resumed.kept == several.kept
+    assert len(several.kept) == 3
 
 
 def test_divergence_is_the_same_for_all() -> None:

@@ -1,11 +1,15 @@
 """One trial from its parameters to its result: its records, its end, and the same bytes however often it is killed."""
 
+import importlib.util
 import io
 import json
 import os
+import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -16,13 +20,16 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pictures import write_set
 
 from ablations import device, keys, learning_rate, train, trial
 from ablations.data import load
+from ablations.data.errors import DataError
+from ablations.data.photographs.stream import Stream
 from ablations.data.resident import Resident
 from ablations.graph import Graph
 from ablations.probes import probe
-from ablations.recipes import DIGITS, Recipe
+from ablations.recipes import DIGITS, IMAGENET, Recipe
 from ablations.trial import main, run
 from models.spec import Network, Shortcut
 from orchestrator.ledger import Attempt, Ledger
@@ -678,6 +685,135 @@ def test_arguments_that_cannot_be_read_are_exit_code_2(
     assert said.count("\n") == 1
 
 
+# Photographs
+
+
+SHAPES: Mapping[str, Any] = {
+    "iterations": 24, "batch": 8, "bn_batch": 4, "record_every": 3, "evaluate_every": 6, "precise_bn": 20,
+    "held_out": 10, "sizes": (16, 32), "probe_at": (0, 0.5), "probe_batches": 2,
+}  # fmt: skip
+"""An epoch is 6.25 batches."""
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache that workers are told; the set itself lies elsewhere."""
+    place = tmp_path_factory.mktemp("shapes")
+    write_set(place / "data" / "shapes", {"train": 60, "test": 14}, raw=True)
+    load.prepare("shapes", place / "data", place / "cache")
+    return place / "cache"
+
+
+@pytest.fixture
+def asked_on_shapes(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    def asked(shortcut: Shortcut = "A", **values: Any) -> dict[str, Any]:
+        monkeypatch.setenv("ABLATE_DATA", str(shapes.parent / "data"))
+        network = Network(data="shapes", layout="imagenet", depth=18, shortcut=shortcut, classes=4, size=32, width=4)
+        params = keys.params(network, replace(IMAGENET, **{**SHAPES, **values}), 0)
+        monkeypatch.setenv("ABLATE_DATA", "nowhere")  # as for a worker
+        return json.loads(json.dumps(params))
+
+    return asked
+
+
+def photographed(asked: Mapping[str, Any], shapes: Path, notebook: Notebook | None = None) -> Notebook:
+    notebook = notebook or Notebook()
+    run(asked, notebook, data=str(shapes))
+    return notebook
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"order": "quasi-random", "augmentation": "area-crop-flip-colour", "normalisation": "channel-mean"},
+        {"precision": "bf16", "dropout": 0.1, "sizes": ()},
+    ],
+)
+def test_a_trial_on_photographs_killed_in_mid_epoch_ends_as_its_twin(
+    shapes: Path, asked_on_shapes: Callable[..., dict[str, Any]], values: dict[str, Any]
+) -> None:
+    """Weights, curves, probes and predictions, whichever updates came before the kill."""
+    asked = asked_on_shapes(**values)
+    expected, chance = photographed(asked, shapes), random.Random(json.dumps(values))
+    assert set(expected.kept) == {"predictions-test.npz", "predictions-ten-crop.npz", "predictions-multi-scale.npz"}
+    assert expected.committed[-1].keys() > {"test_error", "precise_test_error", "ten_crop_error", "multi_scale_error"}
+    found = Notebook()
+    for dies_at in sorted(chance.sample(range(1, 24), 3)):
+        found = found.begin(commits_at=set(chance.sample(range(1, 24), 8)), dies_at=dies_at)
+        if found.at < dies_at:
+            with pytest.raises(Killed):
+                photographed(asked, shapes, found)
+    found = photographed(asked, shapes, found.begin())
+    assert_same(found, expected)
+    assert found.kept == expected.kept
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ffcv") is None, reason="FFCV is not installed here")
+def test_whoever_decodes_the_weights_are_the_same(
+    shapes: Path, asked_on_shapes: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through FFCV with two workers, beside a trial that has one thread and keeps it."""
+    expected = photographed(asked_on_shapes(), shapes)
+    monkeypatch.setattr(trial, "decoding_threads", lambda *_: 2)
+    found = photographed(asked_on_shapes(), shapes)
+    assert (found.facts["loader"][:4], expected.facts["loader"][:4]) == ("FFCV", "the ")
+    assert_same(found, expected)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_trial_on_photographs_leaves_no_thread(shapes: Path, asked_on_shapes: Callable[..., dict[str, Any]]) -> None:
+    """Neither at its end nor when it is ended: by a kill, by Ctrl-C, or in an evaluation."""
+    before = threading.active_count()
+    with pytest.raises(Killed):
+        photographed(asked_on_shapes(), shapes, Notebook(dies_at=5))
+    assert threading.active_count() == before
+
+    class Interrupted(Notebook):
+        def log(self, iteration: int, values: Mapping[str, float], costs: Mapping[str, float] | None = None) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        photographed(asked_on_shapes(), shapes, Interrupted())
+    assert threading.active_count() == before
+
+
+def test_a_set_that_was_prepared_anew_ends_a_trial_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial was asked on the old pictures, and a worker that has not opened them yet finds others."""
+    monkeypatch.setenv("ABLATE_DATA", str(tmp_path / "data"))
+    network = Network(data="anew", layout="imagenet", depth=18, shortcut="A", classes=4, size=32, width=4)
+    write_set(tmp_path / "data" / "anew", {"train": 60, "test": 14})
+    asked = keys.params(network, replace(IMAGENET, **SHAPES), 0)
+    load.prepare("anew", tmp_path / "data", tmp_path / "cache")
+    write_set(tmp_path / "data" / "anew", {"train": 61, "test": 14})
+    with pytest.raises(DataError, match="it was prepared anew since, so run the study again"):
+        photographed(asked, tmp_path / "cache")
+    load.prepare("anew", tmp_path / "data", tmp_path / "cache")
+    with pytest.raises(DataError, match="prepared anew"):
+        photographed(asked, tmp_path / "cache")
+    photographed(keys.params(network, replace(IMAGENET, **SHAPES, views=()), 0), tmp_path / "cache")
+
+
+def test_from_a_shell_a_prepared_set_is_known_by_the_folder_that_is_given(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--data` says where, not the environment alone."""
+    monkeypatch.setenv("ABLATE_DATA", str(tmp_path / "nowhere"))
+    write_set(tmp_path / "sets" / "shapes", {"train": 60, "test": 14})
+    (tmp_path / "one.yaml").write_text(
+        "name: one\nquestion: Is it found?\ndata: shapes\nrecipe: {name: imagenet, iterations: 2, batch: 8,"
+        " bn_batch: 4, record_every: 1, evaluate_every: 1, precise_bn: 0, views: []}\n"
+        "matrix: {shortcut: [A], depth: [18]}\n"
+    )
+    given = [str(tmp_path / "one.yaml"), "--arm", "shapes-resnet-18-A", "--seed", "0"]
+    code, _, said = shell(*given)
+    assert code == 2
+    assert "data: 'shapes' is not one of digits" in said
+    code, out, said = shell(*given, "--data", str(tmp_path / "sets"))
+    assert (code, said) == (0, "")
+    assert out.startswith("done: shapes-resnet-18-A.s0, ")
+
+
 # On a GPU
 
 
@@ -725,6 +861,44 @@ def test_a_graph_makes_the_bits_of_its_update(precision: str) -> None:
             assert one._execute.captured
         found.append(one.state())
     assert found[0] == found[1]
+
+
+@pytest.mark.gpu
+def test_a_graph_makes_the_bits_of_its_update_of_photographs(
+    shapes: Path, asked_on_shapes: Callable[..., dict[str, Any]]
+) -> None:
+    """Of two sizes, so it is captured twice, while another thread decodes and pins memory for the copies."""
+    asked, found = asked_on_shapes(precise_bn=0), []
+    network, recipe, seed = keys.from_params(asked)
+    of, cuda = load.photographs("shapes", asked["data"]["fingerprint"], shapes), torch.device("cuda")
+    for graph in (True, False):
+        device.settle(recipe, cuda, 1)
+        with closing(Stream(of, recipe, seed, cuda, network.size, workers=2)) as feed:
+            one = train.Training(network, recipe, feed, seed, cuda)
+            if not graph:
+                one._execute = one._update
+            for step in range(recipe.iterations):
+                if step in (2, 9, 20):
+                    one.evaluate(clean=True)
+                    probe(one)
+                one.step()
+            assert not graph or (isinstance(one._execute, Graph) and one._execute.captured)
+            found.append(one.state())
+    assert found[0] == found[1]
+
+
+@pytest.mark.gpu
+def test_a_killed_trial_on_photographs_ends_as_its_twin_on_a_gpu_too(
+    shapes: Path, asked_on_shapes: Callable[..., dict[str, Any]]
+) -> None:
+    asked, expected, found = asked_on_shapes(), Notebook(), Notebook(commits_at={7}, dies_at=9)
+    run(asked, expected, data=str(shapes), device="cuda")
+    with pytest.raises(Killed):
+        run(asked, found, data=str(shapes), device="cuda")
+    found = found.begin()
+    run(asked, found, data=str(shapes), device="cuda")
+    assert found.written == expected.written
+    assert found.kept == expected.kept
 
 
 @pytest.mark.gpu

@@ -11,10 +11,6 @@ LOOK_SECONDS = 0.2
 """Between two looks of a thread that waits whether it is still wanted."""
 
 
-class _End(Exception):
-    """There is nothing more."""
-
-
 class Ahead(Generic[Item]):
     """What an iterator gives, taken by a thread up to `depth` items in advance. Its exceptions are raised to the taker.
 
@@ -24,6 +20,7 @@ class Ahead(Generic[Item]):
     def __init__(self, items: Iterator[Item], depth: int) -> None:
         self._items, self._closed = items, Event()
         self._queue: Queue[Item | Exception] = Queue(depth)
+        self._over: Exception | None = None
         self._thread = Thread(target=self._work, daemon=True, name="ahead")
         self._thread.start()
 
@@ -31,17 +28,15 @@ class Ahead(Generic[Item]):
         return self
 
     def __next__(self) -> Item:
-        while True:
+        while self._over is None:
             with suppress(Empty):
                 found = self._queue.get(timeout=LOOK_SECONDS)
-                break
+                if not isinstance(found, Exception):
+                    return found
+                self._over = found
             if not self._thread.is_alive() and self._queue.empty():
-                raise RuntimeError("the thread that reads images ended without a word")
-        if isinstance(found, _End):
-            raise StopIteration
-        if isinstance(found, Exception):
-            raise found
-        return found
+                self._over = self._over or RuntimeError("the thread that reads images ended without a word")
+        raise self._over
 
     def close(self) -> None:
         """May be called more than once."""
@@ -53,7 +48,7 @@ class Ahead(Generic[Item]):
             for item in self._items:
                 if not self._put(item):
                     return
-            self._put(_End())
+            self._put(StopIteration())
         except Exception as error:  # noqa: BLE001 - it is the taker's
             self._put(error)
         finally:

@@ -36,8 +36,6 @@ class Backend(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
-
 
 class Threads:
     """The decoder by itself, over its own threads."""
@@ -71,9 +69,6 @@ class Threads:
         )
         refuse_damaged(source, index, statuses)
         return out
-
-    def close(self) -> None:
-        """Threads end with each batch."""
 
 
 def backend(source: Beton, batch: int, workers: int) -> Backend:

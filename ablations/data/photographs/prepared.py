@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def _mean(folder: Path, said: Manifest) -> NDArray[np.float32]:
 def point(folder: Path, pointer: Path) -> None:
     """Leave word of where a set lies, for workers that are given another folder."""
     said = manifest.read(folder)
-    partial = pointer.with_name(f".{pointer.name}.part")
+    partial = pointer.with_name(f".{pointer.name}.{os.getpid()}.part")
     pointer.parent.mkdir(parents=True, exist_ok=True)
     partial.write_text(
         json.dumps({"folder": str(folder.resolve()), "fingerprint": said.fingerprint}) + "\n", encoding="utf-8"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablations.data.draws import order, split
-from ablations.data.feed import Batch, Draws
+from ablations.data.feed import EVERY, Batch, Draws
 from ablations.data.photographs.ahead import Ahead
 from ablations.data.photographs.backends import Pixels, backend
 from ablations.data.photographs.plan import Plan, Rows
@@ -76,17 +76,17 @@ class Stream:
     def batch(self, iteration: int) -> Batch:
         return self.drawn(self.draws(iteration))
 
-    def test_batches(self, size: int) -> Iterator[Batch]:
+    def test_batches(self, size: int, part: slice = EVERY) -> Iterator[Batch]:
         """The crop in the centre at shorter side 256, where the crop has 224, as for the curves of Figure 4."""
-        return self._centres(self.viewer, self.labels, np.arange(len(self.labels)), size)
+        return self._centres(self.viewer, self.labels, np.arange(len(self.labels)), size, part)
 
-    def validation_batches(self, size: int) -> Iterator[Batch]:
-        return self._centres(self._trainer, self._train.labels, self._held_out, size)
+    def validation_batches(self, size: int, part: slice = EVERY) -> Iterator[Batch]:
+        return self._centres(self._trainer, self._train.labels, self._held_out, size, part)
 
-    def clean_batches(self, size: int, images: int | None = None) -> Iterator[Batch]:
+    def clean_batches(self, size: int, images: int | None = None, part: slice = EVERY) -> Iterator[Batch]:
         """The centre of training images, always the same ones."""
         chosen = order(0, 0, len(self._kept))[: CLEAN_IMAGES if images is None else images]
-        return self._centres(self._trainer, self._train.labels, self._kept[chosen], size)
+        return self._centres(self._trainer, self._train.labels, self._kept[chosen], size, part)
 
     def normalised(self, pixels: Tensor, colours: Tensor | None = None) -> Tensor:
         """(B, H, W, 3) bytes as the network gets them: (B, 3, H, W) in channels-last memory, on a scale of 1/255."""
@@ -125,8 +125,8 @@ class Stream:
         return F.interpolate(image, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
 
     def _centres(
-        self, viewer: Viewer, labels: NDArray[np.int64], places: NDArray[np.int64], size: int
+        self, viewer: Viewer, labels: NDArray[np.int64], places: NDArray[np.int64], size: int, part: slice
     ) -> Iterator[Batch]:
-        for pixels, some in viewer.centres(places, size):
+        for pixels, some in viewer.centres(places, size, part):
             x = self.normalised(torch.from_numpy(pixels).to(self.device))
             yield x, torch.from_numpy(labels[some]).to(self.device)

@@ -1,30 +1,36 @@
 """Our decoder as an operation in FFCV's pipeline, over tables of rows instead of FFCV's own random numbers.
 
 What FFCV lacks is added from outside: the pixels of a batch depend on its table alone, an image that cannot be decoded
-is told, an exception in its thread reaches whoever waits for it, and a stretch left early leaves nothing behind.
+is told, an exception in its thread reaches whoever waits for it, and a stretch left early leaves nothing behind. Rows
+say where in memory their images are, so FFCV neither opens the file nor makes its index of it, which at ImageNet's size
+takes seconds and 600 MB; nor can a file that is written anew be mistaken for the one that is open.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
+from queue import Empty
+from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, cast
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ablations.data.photographs import beton
 from ablations.data.photographs.backends import Pixels, refuse_damaged
 from ablations.data.photographs.beton import Beton
-from ablations.data.photographs.decode import Decoder
+from ablations.data.photographs.decode import UNREADABLE, Decoder
 from ablations.data.photographs.plan import Rows, joined
 
 _THREADS = torch.get_num_threads()
-os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "tbb omp workqueue")
 from ffcv.fields.rgb_image import SimpleRGBImageDecoder  # noqa: E402 - it sets PyTorch's number of threads, which is remembered above
-from ffcv.loader import Loader  # noqa: E402
+from ffcv.loader import Loader, epoch_iterator  # noqa: E402
 from ffcv.loader.epoch_iterator import EpochIterator  # noqa: E402
 from ffcv.pipeline.allocation_query import AllocationQuery  # noqa: E402
 from ffcv.pipeline.compiler import Compiler  # noqa: E402
@@ -32,16 +38,26 @@ from ffcv.pipeline.state import State  # noqa: E402
 
 torch.set_num_threads(_THREADS)
 
+
+def _set_threads(n: int) -> None:
+    """FFCV's own sets PyTorch's number too, for each epoch, amid an update of whoever takes its batches."""
+    Compiler.num_threads = n
+    numba.set_num_threads(n)
+
+
+Compiler.set_num_threads = _set_threads
+epoch_iterator.IS_CUDA = False  # its streams would make a context on the first GPU, whichever is the trial's
+
 AHEAD = 2
 """Batches that FFCV decodes in advance."""
 ROW = np.dtype(
     [
-        ("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("data_ptr", "<u8"), ("x0", "<f8"), ("y0", "<f8"),
-        ("x1", "<f8"), ("y1", "<f8"), ("flip", "u1"), ("status_ptr", "<u8"),
+        ("address", "<u8"), ("size", "<u8"), ("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("x0", "<f8"),
+        ("y0", "<f8"), ("x1", "<f8"), ("y1", "<f8"), ("flip", "u1"), ("status", "<u8"),
     ],
     align=True,
 )  # fmt: skip
-"""FFCV's record of an image, all that its pipeline hands to an operation, and beside it what our table says."""
+"""What stands for FFCV's record of an image: where its bytes are, what our table says, and where its status goes."""
 TABLE = np.dtype([("f0", ROW), ("f1", "<i8")], align=True)
 
 
@@ -49,7 +65,8 @@ class ThroughFFCV:
     """Batches by FFCV's loader."""
 
     def __init__(self, source: Beton, batch: int, workers: int, by: Decoder) -> None:
-        self._source, self._batch, self._workers, self._decoder = source, batch, workers, by
+        self._source, self._batch, self._decoder = source, batch, by
+        self._workers = min(workers, cast(Any, numba).config.NUMBA_NUM_THREADS)
 
     @property
     def name(self) -> str:
@@ -58,15 +75,10 @@ class ThroughFFCV:
     def batches(self, stretch: Sequence[Rows]) -> Iterator[Pixels]:
         if not stretch:
             return
-        size = (stretch[0].height, stretch[0].width)
-        loader = _loader(str(self._source.path), self._batch, self._workers, size, self._decoder)
-        whole, statuses = joined(list(stretch)), np.zeros(sum(map(len, stretch)), dtype=np.uint8)
-        loader.reader.metadata = _table(self._source, whole, statuses)
-        order: Any = np.arange(len(whole), dtype=np.uint64)
-        torch_threads = torch.get_num_threads()
-        epoch = _Stretch(loader, order)
-        torch.set_num_threads(torch_threads)
-        begin = 0
+        loader = _loader(self._batch, self._workers, (stretch[0].height, stretch[0].width), self._decoder)
+        whole = joined(list(stretch))
+        statuses = np.full(len(whole), UNREADABLE, dtype=np.uint8)
+        epoch, begin = _Stretch(loader, _table(self._source, whole, statuses)), 0
         try:
             for (pixels,) in cast(Any, epoch):
                 end = begin + len(pixels)
@@ -78,21 +90,22 @@ class ThroughFFCV:
         if epoch.error is not None:
             raise epoch.error
 
-    def close(self) -> None:
-        """A loader is kept for the next trial of this process."""
 
-
-@lru_cache(maxsize=2)
-def _loader(path: str, batch: int, workers: int, size: tuple[int, int], by: Decoder) -> Any:
-    """FFCV's, whose pipeline is compiled once in a process for batches of one size."""
-    threads = torch.get_num_threads()
+@lru_cache(maxsize=4)
+def _loader(batch: int, workers: int, size: tuple[int, int], by: Decoder) -> Any:
+    """FFCV's, whose pipeline is compiled once in a process for batches of one size; it opens a file of one pixel."""
     pipelines: Any = {"image": [_Crops(*size, by)], "label": None}
-    made = Loader(
-        path, batch_size=batch, num_workers=workers, os_cache=True, drop_last=False, batches_ahead=AHEAD,
-        pipelines=pipelines,
-    )  # fmt: skip
-    torch.set_num_threads(threads)
-    return made
+    with TemporaryDirectory(prefix="ablate-") as folder:
+        path = Path(folder) / "one.beton"
+        with beton.Writer(path, 1) as writer:
+            writer.append(bytes(3), beton.RAW, 1, 1, 0)
+            writer.finish()
+        made = Loader(
+            str(path), batch_size=batch, num_workers=workers, os_cache=True, drop_last=False, batches_ahead=AHEAD,
+            pipelines=pipelines,
+        )  # fmt: skip
+        with made.memory_manager.schedule_epoch([]):  # it is mapped now, and needs no name any more
+            return made
 
 
 class _Crops(SimpleRGBImageDecoder):
@@ -108,18 +121,16 @@ class _Crops(SimpleRGBImageDecoder):
         return state, AllocationQuery(self._shape, kind)
 
     def generate_code(self) -> Callable[..., Any]:
-        read: Any = self.memory_read
         every = Compiler.get_iterator()
         crop: Any = self._decoder.compiled
         height, width, _ = self._shape
 
-        def decode(indices: Any, out: Any, table: Any, storage: Any) -> Any:
+        def decode(indices: Any, out: Any, table: Any, _: Any) -> Any:
             for place in every(len(indices)):
                 row = table[indices[place]]
-                stored = read(row["data_ptr"], storage)
                 crop(
-                    stored.ctypes.data, stored.size, row["mode"], row["height"], row["width"], row["x0"], row["y0"],
-                    row["x1"], row["y1"], row["flip"], height, width, out[place].ctypes.data, row["status_ptr"],
+                    row["address"], row["size"], row["mode"], row["height"], row["width"], row["x0"], row["y0"],
+                    row["x1"], row["y1"], row["flip"], height, width, out[place].ctypes.data, row["status"],
                 )  # fmt: skip
             return out[: len(indices)]
 
@@ -131,18 +142,31 @@ class _Stretch(EpochIterator):
     """FFCV's thread over some batches. Its own says nothing where it ends by an exception, and stays if it is left."""
 
     error: Exception | None = None
+    _one_at_a_time = Lock()
+    """Of numba's parallel loops in a process: over its simplest threading layer, two of them would end it."""
+
+    def __init__(self, loader: Any, table: NDArray[np.void]) -> None:
+        self._table = table
+        order: Any = np.arange(len(table), dtype=np.uint64)
+        super().__init__(loader, order)
 
     def run(self) -> None:
+        self.metadata = self._table  # not by way of the loader, which another stretch may use at the same time
         try:
             super().run()
         except Exception as error:  # noqa: BLE001 - it is raised where the batches are taken
             self.error = error
             self.output_queue.put(None)
 
+    def run_pipeline(self, b_ix: int, batch_indices: Any, batch_slot: int, cuda_event: Any) -> Any:
+        with self._one_at_a_time:
+            return super().run_pipeline(b_ix, batch_indices, batch_slot, cuda_event)
+
     def end(self) -> None:
         self.close()
+        self.iter_ixes = iter(())  # as long as there is room for a batch, it does not see that it was closed
         while self.is_alive():
-            with suppress(Exception):
+            with suppress(Empty):
                 self.output_queue.get_nowait()
             self.join(0.05)
 
@@ -150,8 +174,9 @@ class _Stretch(EpochIterator):
 def _table(source: Beton, rows: Rows, statuses: NDArray[np.uint8]) -> NDArray[np.void]:
     table = np.zeros(len(rows), dtype=TABLE)
     image, index = table["f0"], rows.index
+    image["address"], image["size"] = source.data.ctypes.data + source.pointers[index], source.sizes[index]
     image["mode"], image["width"], image["height"] = source.modes[index], source.widths[index], source.heights[index]
-    image["data_ptr"], image["flip"] = source.pointers[index], rows.flips
     image["x0"], image["y0"], image["x1"], image["y1"] = rows.boxes.T
-    image["status_ptr"] = statuses.ctypes.data + np.arange(len(rows), dtype=np.uint64)
+    image["flip"] = rows.flips
+    image["status"] = statuses.ctypes.data + np.arange(len(rows), dtype=np.uint64)
     return table
