@@ -195,9 +195,8 @@ CONTENDERS: dict[str, Callable[[Path, int], Callable[[], Iterator[int]]]] = {
 
 def spent() -> float:
     """CPU seconds of this process and of those it started, which live."""
-    of = psutil.Process()
-    times = [of.cpu_times(), *(child.cpu_times() for child in of.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    children = (child.cpu_times() for child in psutil.Process().children(recursive=True))
+    return time.process_time() + sum(each.user + each.system for each in children)
 
 
 def resident() -> float:

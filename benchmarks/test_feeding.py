@@ -21,7 +21,7 @@ from ablations.data.photographs.decode import decoder
 from orchestrator.provenance import provenance
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
-REPEATS, EPOCHS, SECONDS = 3, 3, 300
+REPEATS, EPOCHS, SECONDS = 3, 6, 300
 ROOT = Path(__file__).parents[1]
 YARDSTICK = "torchvision"
 SOME = (YARDSTICK, "stock FFCV, jpeg500q90", "ours by threads, original", "ours by threads, raw400")
