@@ -516,9 +516,9 @@ def test_clean_training_images_are_all_of_them_unaugmented() -> None:
     found = one.evaluate(clean=True)
     assert "clean_train_error" not in one.evaluate()
     one.module.eval()
-    wrong = 0
+    wrong, feed = 0, cast(Resident, one.feed)
     for index in range(60):
-        pixels = (torch.from_numpy(few_digits().train[index]).float() - one.feed.mean) * one.feed.scale
+        pixels = (torch.from_numpy(few_digits().train[index]).float() - feed.mean) * feed.scale
         with torch.no_grad():
             wrong += int(one.module(pixels.permute(2, 0, 1)[None]).argmax() != few_digits().train_labels[index])
     assert found["clean_train_error"] == pytest.approx(100 * wrong / 60)

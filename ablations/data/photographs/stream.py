@@ -13,8 +13,9 @@ from ablations.data.draws import order, split
 from ablations.data.feed import EVERY, Batch, Draws
 from ablations.data.photographs.ahead import Ahead
 from ablations.data.photographs.backends import Pixels, backend
-from ablations.data.photographs.plan import Plan, Rows
+from ablations.data.photographs.plan import MIXED, Plan, Rows, joined
 from ablations.data.photographs.prepared import Prepared
+from ablations.data.photographs.readahead import Readahead
 from ablations.data.photographs.viewing import Viewer
 from ablations.recipes import Recipe
 
@@ -51,6 +52,9 @@ class Stream:
         self._kept, self._held_out = split(len(of.train), recipe.held_out)
         self._plan = Plan(recipe, seed, self._kept, of.train.widths, of.train.heights, size)
         self._share = slice(rank * recipe.batch // count, (rank + 1) * recipe.batch // count)
+        mixed = recipe.order == "quasi-random"
+        self._readahead = Readahead(of.train) if mixed else None
+        self._stretch = max(1, min(STRETCH, MIXED // recipe.batch)) if mixed else STRETCH
         self._backend = backend(of.train, recipe.batch // count, workers)
         self.loader = self._backend.name
         """What decodes, in words."""
@@ -104,8 +108,10 @@ class Stream:
     def _from(self, iteration: int) -> Iterator[Draws]:
         while True:
             side = self._plan.side(iteration)
-            same = takewhile(lambda at, of=side: self._plan.side(at) == of, range(iteration, iteration + STRETCH))
+            same = takewhile(lambda at, of=side: self._plan.side(at) == of, range(iteration, iteration + self._stretch))
             stretch = [self._plan.rows(at).part(self._share) for at in same]
+            if self._readahead is not None:
+                self._readahead.ask(joined(stretch).index)
             for rows, pixels in zip(stretch, self._backend.batches(stretch), strict=True):
                 yield self._tensors(rows, pixels)
             iteration += len(stretch)
