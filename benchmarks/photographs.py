@@ -161,7 +161,7 @@ def alone(storage: str, whole: bool) -> Callable[[Path, int], Callable[[], Itera
         from ablations.data.photographs.plan import Plan
         from ablations.recipes import IMAGENET
 
-        by = decode.kernel("DECODE_ALONE")
+        by = decode.kernel("DECODE_ALONE", "LIBJPEG_ALONE")
         source = read(folder / FILES[storage])
         plan = Plan(
             replace(IMAGENET, batch=len(source), bn_batch=None), 0, np.arange(len(source)), source.widths,
