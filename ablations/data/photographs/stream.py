@@ -119,7 +119,10 @@ class Stream:
     def _tensors(self, rows: Rows, pixels: Pixels) -> Draws:
         arrays = (pixels, self._train.labels[rows.index], rows.colours)
         tensors = tuple(torch.from_numpy(each) for each in arrays)
-        return tuple(each.pin_memory() for each in tensors) if self.device.type == "cuda" else tensors
+        if self.device.type != "cuda":
+            return tensors
+        with torch.cuda.device(self.device):  # this thread's is the first GPU, which may be another replica's
+            return tuple(each.pin_memory() for each in tensors)
 
     def _mean_of(self, height: int, width: int) -> Tensor:
         """The mean image at this size; of what is no crop, the mean colour: a whole image has no places in it."""
