@@ -9,12 +9,14 @@ import random
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from photographs_made import SAMPLES
 from pictures import write_set
 
 from ablations.data import load
@@ -41,6 +43,7 @@ STUDIES = {
     "cifar10-jpeg": STUDY.format(data="cifar10-jpeg", depth=8, recipe=CIFAR),
     "cifar10": STUDY.format(data="cifar10", depth=8, recipe=CIFAR),
 }
+NOISE = "import torch\nx = torch.randn(1500, 1500)\nwhile True: x = (x @ x).softmax(1)"
 ARMS = ("digits-plain-14", "digits-resnet-14-A")
 KILLS = 6
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
@@ -147,8 +150,7 @@ def test_a_killed_worker_and_a_killed_driver(tmp_path: Path, twin: Ledger) -> No
 
 def test_a_noisy_neighbour_changes_no_bit(tmp_path: Path, twin: Ledger) -> None:
     """Nor does the number of threads that the environment asks for, nor how often is committed."""
-    noise = "import torch\nx = torch.randn(1500, 1500)\nwhile True: x = (x @ x).softmax(1)"
-    neighbours = [subprocess.Popen([sys.executable, "-c", noise]) for _ in range(3)]
+    neighbours = [subprocess.Popen([sys.executable, "-c", NOISE]) for _ in range(3)]
     try:
         threads = {"OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": "3"}
         assert one_trial(tmp_path, ARMS[1], seconds=1e9, **threads).wait() == 0
@@ -210,6 +212,45 @@ def predictions(place: Path) -> list[dict[str, str]]:
     ledger = Ledger(place / "results")
     heads = [ledger.folder(key).head() for key in ledger.trials()]
     return [head.result["kept"] for head in heads if head and head.result]
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not SAMPLES.exists(), reason=f"no {SAMPLES.name} beside the repository")
+@pytest.mark.parametrize("store", ["original", "mixed96q90"])
+def test_many_kills_on_real_photographs(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of ImageNet, in four classes that mean nothing; the killed ones have noisy neighbours."""
+    chance, name = random.Random(f"{SEED} {store}"), "photographs" + ("" if store == "original" else f"-{store}")
+    with tarfile.open(SAMPLES) as tar:
+        members = [member for member in tar if member.isfile()][:300]
+        for number, member in enumerate(members):
+            to = tmp_path / "source" / ("train" if number % 5 else "val") / f"class{number % 4}" / f"{number}.JPEG"
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.write_bytes(cast(Any, tar.extractfile(member)).read())
+    ablate = [Path(sys.executable).with_name("ablate"), "data", "prepare", "imagefolder", "--name", "photographs"]
+    given = ["--from", tmp_path / "source", "--to", tmp_path / "pictures", "--size", "64", "--store", store]
+    subprocess.run([*ablate, *given], check=True)
+    study = PHOTOGRAPHS.format(data=name, depth=18, recipe=RECIPE)
+    arms = (f"{name}-plain-18-w4", f"{name}-resnet-18-A-w4")
+    twin, kills, differing = on_photographs(tmp_path / "twin", tmp_path / "pictures"), 0, 0
+    for arm in arms:
+        assert one_trial(twin, arm, study=study, seconds=1e9).wait() == 0
+        neighbours = [subprocess.Popen([sys.executable, "-c", NOISE]) for _ in range(2)]
+        try:
+            place = on_photographs(tmp_path / arm, tmp_path / "pictures")
+            kills += trial_killed(place, arm, sorted(chance.randrange(1, 58) for _ in range(KILLS)), study)
+        finally:
+            for each in neighbours:
+                each.kill()
+                each.wait()
+        expected = ended(Ledger(twin / "results"))[f"{arm}.s0"]
+        differing += ended(Ledger(place / "results"))[f"{arm}.s0"] != expected
+        differing += predictions(place)[0] not in predictions(twin)
+    with capsys.disabled():
+        facts = {"data": name, "seed": SEED, "kills": kills, "differing": differing}
+        print(json.dumps(facts))  # noqa: T201 - the figures are what `make chaos` is for
+    assert kills
+    assert differing == 0
 
 
 @pytest.mark.chaos
