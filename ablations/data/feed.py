@@ -28,7 +28,7 @@ class Feed(Protocol):
         ...
 
     def batch(self, iteration: int) -> Batch:
-        """Both at once. Epochs follow each other without a short batch."""
+        """The whole batch of that update, of all replicas: for a look at it, not for training."""
         ...
 
     def test_batches(self, size: int, part: slice = EVERY) -> Iterator[Batch]:

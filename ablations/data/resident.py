@@ -39,8 +39,9 @@ class Resident:
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
     def batch(self, iteration: int) -> Batch:
-        """The batch of SGD update `iteration`, counted from 0. Epochs follow each other without a short batch."""
-        return self.drawn(self.draws(iteration))
+        """The whole batch of SGD update `iteration`, counted from 0, of all replicas. Epochs follow each other without
+        a short batch."""
+        return self.drawn((self._of_batch(iteration),))
 
     def draws(self, iteration: int) -> Draws:
         """What is random in this replica's share of that batch: one tensor (4, B), on the device."""

@@ -197,6 +197,10 @@ def test_shares_are_the_batch_in_its_order() -> None:
     shares = [Resident(data, recipe, seed, CPU, rank=rank, count=3).draws(3)[0] for rank in range(3)]
     assert [tuple(share.shape) for share in shares] == [(4, 4)] * 3
     assert torch.equal(torch.cat(shares, dim=1), whole)
+    images, labels = Resident(data, recipe, seed, CPU).batch(3)
+    for rank in range(3):  # a look is at the whole batch
+        assert torch.equal(Resident(data, recipe, seed, CPU, rank=rank, count=3).batch(3)[0], images)
+    assert len(labels) == 12
 
 
 def test_replicas_drop_the_same_blocks_and_other_values() -> None:

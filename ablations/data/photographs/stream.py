@@ -12,7 +12,7 @@ from torch import Tensor
 from ablations.data.draws import order, split
 from ablations.data.feed import EVERY, Batch, Draws
 from ablations.data.photographs.ahead import Ahead
-from ablations.data.photographs.backends import Pixels, backend
+from ablations.data.photographs.backends import Pixels, Threads, backend
 from ablations.data.photographs.plan import MIXED, Plan, Rows, joined
 from ablations.data.photographs.prepared import Prepared
 from ablations.data.photographs.readahead import Readahead
@@ -56,6 +56,7 @@ class Stream:
         self._readahead = Readahead(of.train) if mixed else None
         self._stretch = max(1, min(STRETCH, MIXED // recipe.batch)) if mixed else STRETCH
         self._backend = backend(of.train, recipe.batch // count, workers)
+        self._threads = Threads(of.train, workers)
         self.loader = self._backend.name
         """What decodes, in words."""
         mean = of.mean if recipe.normalisation == "pixel-mean" else of.mean.mean(axis=(0, 1), keepdims=True)
@@ -70,7 +71,7 @@ class Stream:
             self._ahead = Ahead(self._from(iteration), AHEAD)
         found = next(self._ahead)
         self._next = iteration + 1
-        return tuple(each.to(self.device, non_blocking=True) for each in found)
+        return self._on_device(found)
 
     def drawn(self, draws: Draws) -> Batch:
         """Subtract the mean and add the colours (sec. 3.4)."""
@@ -78,7 +79,9 @@ class Stream:
         return self.normalised(pixels, colours), labels
 
     def batch(self, iteration: int) -> Batch:
-        return self.drawn(self.draws(iteration))
+        """The whole batch, of all replicas, decoded here and now: what is read ahead stays as it is."""
+        rows = self._plan.rows(iteration)
+        return self.drawn(self._on_device(self._tensors(rows, self._threads.pixels(rows))))
 
     def test_batches(self, size: int, part: slice = EVERY) -> Iterator[Batch]:
         """The crop in the centre at shorter side 256, where the crop has 224, as for the curves of Figure 4."""
@@ -115,6 +118,9 @@ class Stream:
             for rows, pixels in zip(stretch, self._backend.batches(stretch), strict=True):
                 yield self._tensors(rows, pixels)
             iteration += len(stretch)
+
+    def _on_device(self, draws: Draws) -> Draws:
+        return tuple(each.to(self.device, non_blocking=True) for each in draws)
 
     def _tensors(self, rows: Rows, pixels: Pixels) -> Draws:
         arrays = (pixels, self._train.labels[rows.index], rows.colours)

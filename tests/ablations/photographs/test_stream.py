@@ -108,6 +108,17 @@ def test_the_shares_of_replicas_are_the_whole_batch(of: Prepared, workers: int, 
         one.close()
 
 
+def test_a_look_at_a_batch_is_at_all_of_it_and_disturbs_no_reading(of: Prepared) -> None:
+    """A replica that has a part of it looks at the whole, as the probes do."""
+    with closing(feed(of)) as whole, closing(feed(of, rank=1, count=2)) as one:
+        expected, mine = whole.drawn(whole.draws(7)), one.draws(3)
+        ahead = one._ahead
+        assert digest(one.batch(7)) == digest(whole.batch(7)) == digest(expected)
+        assert one._ahead is ahead
+        assert digest(one.draws(4)) != digest(mine)
+        assert one._ahead is ahead
+
+
 @pytest.mark.parametrize("workers", WORKERS)
 def test_sizes_change_where_the_recipe_says(of: Prepared, workers: int) -> None:
     """Also where the change comes in mid-stretch, and where reading begins behind it."""
