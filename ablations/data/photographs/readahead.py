@@ -6,6 +6,7 @@ group by group in the order of the file, and the system reads megabytes at a tim
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,7 @@ class Readahead:
         self._asked = groups
         if not len(fresh) or not hasattr(os, "posix_fadvise"):
             return
-        file = os.open(self._path, os.O_RDONLY)
-        try:
+        with suppress(OSError), self._path.open("rb") as file:  # moved: what is mapped is read all the same
             for group in fresh.tolist():
                 begin, end = int(self._begins[group]), int(self._ends[group])
-                os.posix_fadvise(file, begin, end - begin, os.POSIX_FADV_WILLNEED)
-        finally:
-            os.close(file)
+                os.posix_fadvise(file.fileno(), begin, end - begin, os.POSIX_FADV_WILLNEED)

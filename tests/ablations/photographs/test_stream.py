@@ -299,6 +299,17 @@ def test_two_streams_at_once_do_not_disturb_each_other(of: Prepared, workers: in
     assert found == list(zip(*expected, strict=True))
 
 
+@pytest.mark.parametrize("order", ["random", "quasi-random"])
+def test_a_set_that_is_moved_amid_training_is_read_on(tmp_path: Path, order: str) -> None:
+    """It is open; only the next trial looks for it by its name."""
+    write_set(tmp_path / "shapes", {"train": TRAIN, "test": TEST}, size=SIZE)
+    of = open_prepared(tmp_path / "shapes")
+    expected = digests(of, range(20), order=order)
+    with closing(feed(of, order=order)) as one:
+        (tmp_path / "shapes").rename(tmp_path / "elsewhere")
+        assert [digest(one.draws(at)) for at in range(20)] == expected
+
+
 def test_the_loader_is_named(of: Prepared) -> None:
     for workers in (1, 2):
         assert feed(of, workers=workers).loader == backends.backend(of.train, BATCH, workers).name
