@@ -2,10 +2,10 @@
 
    Three quarters of libjpeg's time go into Huffman codes. Here one look into a table of ten bits gives a whole
    coefficient: code, run and value. What lies beside the window is read over, what lies below is not read.
-   Whatever is unusual, be it progressive, damaged or of another colour space, is left to libjpeg. A part of decode.c. */
+   Whatever is unusual, be it progressive, damaged or of another colour space, is left to libjpeg. Part of decode.c. */
 enum { SMALLEST = 16 };     /* side of an image; libjpeg upsamples smaller ones otherwise */
 enum { NOWHERE = 1 << 20 }; /* bits behind the end of a file that has no marker there */
-enum { MOST = 8192 };       /* of a coefficient, and of its half-way transform: beyond, libjpeg's sixteen bits overflow */
+enum { MOST = 8192 };       /* of a coefficient, and half-way through its transform, lest libjpeg's 16 bits overflow */
 enum { LOOK = 11, LONGEST = 16, DONE = 64 };
 
 typedef int32_t lanes __attribute__((vector_size(32)));
@@ -19,7 +19,12 @@ typedef struct {
     int32_t first[LONGEST + 1];   /* where the symbols of a length begin, less its first code */
 } table;
 
-typedef struct { int h, v, quant, dc, ac, id; long wide, high, from_x, to_x, from_y, to_y; size_t offset, stride; uint8_t *plane; } component;
+typedef struct {
+    int h, v, quant, dc, ac, id;
+    long wide, high, from_x, to_x, from_y, to_y; /* samples in all, and blocks that are read */
+    size_t offset, stride;
+    uint8_t *plane;
+} component;
 
 typedef struct {
     table tables[2][4];
@@ -92,19 +97,27 @@ static inline int32_t looked(const reader *in, const table *by) {
     return __builtin_expect(entry != 0, 1) ? entry : searched(by, (int32_t)(in->bits >> 48));
 }
 
-/* One block. Its coefficients, times the quantiser, in their natural order, if they are kept; returns the place of the
-   last one, or -1 where the stream is none. */
-static inline __attribute__((always_inline)) int block(reader *stream, const table *dc, const table *ac,
-                                                       const uint16_t *quant, int *before, int16_t *to, int kept) {
+/* The constant part of a block, told as a difference to that of the block before; 0 where the stream is none. */
+static inline __attribute__((always_inline)) int constant(reader *in, const table *dc, int *before) {
+    if (in->have < 32) refill(in);
+    int32_t entry = looked(in, dc);
+    int size = entry >> 8 & 255;
+    if (entry < 0 || size > 11) return 0;
+    taken(in, entry & 31);
+    if (size) *before = (int16_t)(*before + extended(taken(in, size), size));
+    return 1;
+}
+
+/* One block: its coefficients, times the quantiser, in their natural order. Returns the place of the last one, or -1
+   where the stream is none. */
+static __attribute__((noinline)) int stored_block(reader *stream, const table *dc, const table *ac,
+                                                  const uint16_t *quant, int *before, int16_t *to) {
     reader in = *stream;
-    if (in.have < 32) refill(&in);
-    int32_t entry = looked(&in, dc);
-    int size = entry >> 8 & 255, last = 0;
-    if (entry < 0 || size > 11) return -1;
-    taken(&in, entry & 31);
-    if (size) *before = (int16_t)(*before + extended(taken(&in, size), size));
-    int value = *before * (kept ? quant[0] : 0), wild = value < -MOST || value >= MOST;
-    if (kept) to[0] = (int16_t)value;
+    if (!constant(&in, dc, before)) return -1;
+    int32_t entry;
+    int size, last = 0;
+    int value = *before * quant[0], wild = value < -MOST || value >= MOST;
+    to[0] = (int16_t)value;
     for (int k = 1; k < DONE; k++) {
         if (in.have < 32) refill(&in);
         entry = ac->fast[in.bits >> (64 - LOOK)];
@@ -112,12 +125,10 @@ static inline __attribute__((always_inline)) int block(reader *stream, const tab
             k += entry >> 8 & 15;
             in.bits <<= entry & 31;
             in.have -= entry & 31;
-            if (kept) {
-                value = (entry >> 16) * quant[k];
-                wild |= value < -MOST || value >= MOST;
-                to[natural[k]] = (int16_t)value;
-                last = k;
-            }
+            value = (entry >> 16) * quant[k];
+            wild |= value < -MOST || value >= MOST;
+            to[natural[k]] = (int16_t)value;
+            last = k;
             continue;
         }
         if (!entry && (entry = searched(ac, (int32_t)(in.bits >> 48))) < 0) return -1;
@@ -127,33 +138,21 @@ static inline __attribute__((always_inline)) int block(reader *stream, const tab
         if (!size && both != 0xF0) break;
         k += both >> 4;
         if (!size) continue;
-        value = extended(taken(&in, size), size);
-        if (kept) {
-            value *= quant[k];
-            wild |= value < -MOST || value >= MOST;
-            to[natural[k]] = (int16_t)value;
-            last = k;
-        }
+        value = extended(taken(&in, size), size) * quant[k];
+        wild |= value < -MOST || value >= MOST;
+        to[natural[k]] = (int16_t)value;
+        last = k;
     }
     *stream = in;
     return last < DONE && !wild ? last : -1;
 }
 
-static __attribute__((noinline)) int stored_block(reader *in, const table *dc, const table *ac, const uint16_t *quant, int *before,
-                                          int16_t *to) {
-    return block(in, dc, ac, quant, before, to, 1);
-}
-
 /* A block of which the DC alone matters, for the next one's is told as a difference: several coefficients at a look. */
 static __attribute__((noinline)) int skipped_block(reader *stream, const table *dc, const table *ac, int *before) {
     reader in = *stream;
-    if (in.have < 32) refill(&in);
-    int32_t entry = looked(&in, dc);
-    int size = entry >> 8 & 255;
-    if (entry < 0 || size > 11) return -1;
-    taken(&in, entry & 31);
-    if (size) *before = (int16_t)(*before + extended(taken(&in, size), size));
-    int k = 1;
+    if (!constant(&in, dc, before)) return -1;
+    int32_t entry;
+    int size, k = 1;
     while (k < DONE) {
         if (in.have < 32) refill(&in);
         uint64_t look = in.bits >> (64 - LOOK);
@@ -219,7 +218,8 @@ static int built(table *of, const uint8_t *given, int symbols, int ac) {
             for (int rest = 0; rest < 1 << spare; rest++) {
                 int32_t *entry = &of->fast[code << spare | rest];
                 if (ac && size && size <= spare)
-                    *entry = (int32_t)((uint32_t)extended(rest >> (spare - size), size) << 16) | run << 8 | 128 | (length + size);
+                    *entry = (int32_t)((uint32_t)extended(rest >> (spare - size), size) << 16) | run << 8 | 128 |
+                             (length + size);
                 else
                     *entry = both << 8 | length;
             }
@@ -510,9 +510,11 @@ static const uint8_t *spread(const int16_t *restrict sums, long left, long right
 /* A row of colours at the full width. At the edges a sample stands for its neighbour, which changes nothing there. */
 static const uint8_t *widened(const component *of, long y, long left, long right, int both_ways, int16_t *restrict sums,
                               uint8_t *to) {
-    long from = left / 2 - 1, end = (right + 1) / 2 + 1, first = from < 0 ? 0 : from, last = end < of->wide ? end : of->wide;
+    long from = left / 2 - 1, first = from < 0 ? 0 : from;
+    long end = (right + 1) / 2 + 1, last = end < of->wide ? end : of->wide;
     if (both_ways) {
-        const uint8_t *restrict near = at_row(of, y >> 1), *restrict far = at_row(of, y & 1 ? (y >> 1) + 1 : (y >> 1) - 1);
+        const uint8_t *restrict near = at_row(of, y >> 1);
+        const uint8_t *restrict far = at_row(of, y & 1 ? (y >> 1) + 1 : (y >> 1) - 1);
         for (long x = first; x < last; x++) sums[x - from] = (int16_t)(3 * near[x] + far[x]);
     } else {
         const uint8_t *restrict row = at_row(of, y);
@@ -553,8 +555,8 @@ static void pixels(const baseline *of, long top, long bottom, long left, long ri
     }
 }
 
-/* Rows [top, bottom) and columns [left, right), four bytes a pixel, into the first memory. Returns 0, whatever it may have
-   written there, where the image is libjpeg's. */
+/* Rows [top, bottom) and columns [left, right), four bytes a pixel, into the first memory. Returns 0, whatever it may
+   have written there, where the image is libjpeg's. */
 static int baseline_window(struct memory own[4], const uint8_t *data, size_t size, long height, long width, long top,
                            long bottom, long left, long right) {
     struct memory *window = &own[0], *lines = &own[1], *planes = &own[2], *tables = &own[3];

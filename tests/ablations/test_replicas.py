@@ -167,7 +167,9 @@ def assert_same(found: Notebook, expected: Notebook) -> None:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """Those that this process started, but what Python itself keeps once it has started any by `multiprocessing`."""
+    every = psutil.Process().children(recursive=True)
+    return [each for each in every if not any("multiprocessing.resource_tracker" in word for word in each.cmdline())]
 
 
 # What the batch is split into

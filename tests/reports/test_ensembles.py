@@ -150,7 +150,7 @@ def test_what_the_documentation_does_works(
             if number < 2:
                 attempt.keep(MULTI_SCALE, pack(predicted(number)))
             attempt.finish(10, b"", {"outcome": "finished"})
-    write_study(tmp_path / "results", toy.study(*trials, name="imagenet-depth"))
+    write_study(tmp_path / "results", toy.study(*trials, name="imagenet-ensemble"))
     page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)

@@ -3,7 +3,6 @@
 They share the decoder, so their pixels are equal to the bit, and so is what is trained on them.
 """
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -69,19 +68,6 @@ class Threads:
         )
         refuse_damaged(source, index, statuses)
         return out
-
-
-def backend(source: Beton, batch: int, workers: int) -> Backend:
-    """FFCV's pipeline where it is installed and our decoder compiled, else threads; batches are of `batch` images.
-
-    One worker, as a trial on the CPU has, gains nothing from FFCV, which compiles its pipeline for seconds first.
-    """
-    by = decoder()
-    if workers > 1 and by.compiled is not None and importlib.util.find_spec("ffcv") is not None:
-        from ablations.data.photographs.through_ffcv import ThroughFFCV
-
-        return ThroughFFCV(source, batch, workers, by)
-    return Threads(source, workers, by)
 
 
 def refuse_damaged(source: Beton, index: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:

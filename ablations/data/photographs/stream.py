@@ -12,7 +12,8 @@ from torch import Tensor
 from ablations.data.draws import order, split
 from ablations.data.feed import EVERY, Batch, Draws
 from ablations.data.photographs.ahead import Ahead
-from ablations.data.photographs.backends import Pixels, Threads, backend
+from ablations.data.photographs.backends import Pixels, Threads
+from ablations.data.photographs.choice import backend
 from ablations.data.photographs.plan import MIXED, Plan, Rows, joined
 from ablations.data.photographs.prepared import Prepared
 from ablations.data.photographs.readahead import Readahead

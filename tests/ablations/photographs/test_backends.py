@@ -19,9 +19,10 @@ from pictures import write_set
 from PIL import Image
 
 from ablations.data.errors import DataError
-from ablations.data.photographs import backends, beton
-from ablations.data.photographs.backends import Backend, Threads, backend
+from ablations.data.photographs import beton, choice
+from ablations.data.photographs.backends import Backend, Threads
 from ablations.data.photographs.beton import Beton
+from ablations.data.photographs.choice import backend
 from ablations.data.photographs.decode import decoder, portable
 from ablations.data.photographs.plan import Plan, Rows
 from ablations.recipes import IMAGENET
@@ -162,7 +163,7 @@ def test_without_ffcv_threads_decode(source: Beton, monkeypatch: pytest.MonkeyPa
 
 
 def test_without_a_compiler_pillow_decodes_and_it_is_said(source: Beton, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "decoder", portable)
+    monkeypatch.setattr(choice, "decoder", portable)
     assert backend(source, BATCH, 2).name == "Pillow, whole images"
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from ablations.data import load
 from ablations.data.draws import split
 from ablations.data.errors import DataError
-from ablations.data.photographs import backends, prepared, stream
+from ablations.data.photographs import backends, choice, prepared, stream
 from ablations.data.photographs.prepared import Prepared, follow, open_prepared, point
 from ablations.data.photographs.stream import Stream
 from ablations.recipes import IMAGENET, Recipe
@@ -312,7 +312,7 @@ def test_a_set_that_is_moved_amid_training_is_read_on(tmp_path: Path, order: str
 
 def test_the_loader_is_named(of: Prepared) -> None:
     for workers in (1, 2):
-        assert feed(of, workers=workers).loader == backends.backend(of.train, BATCH, workers).name
+        assert feed(of, workers=workers).loader == choice.backend(of.train, BATCH, workers).name
 
 
 # Failures
