@@ -107,13 +107,14 @@ def prepare(request: Request, watch: Watch) -> Prepared:
     the source is damaged; nothing is at the sets' places then.
     """
     _see_request(request)
+    missing = [each for each in (request.to, *request.to.parents) if not each.exists()]
     try:
         request.partial.mkdir(parents=True, exist_ok=True)
         with _alone(request.partial):
             try:
                 prepared = _prepare(request, watch)
             except DataError:
-                _leave_nothing(request)
+                _leave_nothing(request, missing)
                 raise
             shutil.rmtree(request.partial)
             return prepared
@@ -140,12 +141,13 @@ def _prepare(request: Request, watch: Watch) -> Prepared:
     )
 
 
-def _leave_nothing(request: Request) -> None:
-    """Where nothing was stored yet."""
+def _leave_nothing(request: Request, missing: Sequence[Path]) -> None:
+    """Where nothing was stored yet; no folder either that was missing before."""
     if not any((request.partial / each).exists() for each in (CHECKPOINT, "spool")):
         shutil.rmtree(request.partial, ignore_errors=True)
         with suppress(OSError):
-            request.to.rmdir()  # if it is empty
+            for folder in missing:
+                folder.rmdir()  # if it is empty
 
 
 def _see_request(request: Request) -> None:
@@ -160,6 +162,9 @@ def _see_request(request: Request) -> None:
         raise UnfitError("--store: each storage can be given once")
     if request.to.exists() and not request.to.is_dir():
         raise UnfitError(f"--to {request.to}: is a file, not a folder")
+    source = request.source.resolve()
+    if source.is_dir() and request.to.resolve().is_relative_to(source):
+        raise UnfitError(f"--to {request.to}: lies in the source {request.source}; choose a folder outside of it")
 
 
 def _see_imagenet(request: Request, listing: Listing) -> None:
@@ -191,8 +196,8 @@ def _before(request: Request, listing: Listing) -> dict[Path, Manifest]:
             raise UnfitError(f"{folder}: is in the way ({error}); remove it, or choose another --to") from error
         if (there.source.digest, there.size) != (listing.digest(), request.size):
             raise UnfitError(
-                f"{folder}: holds a set of another source or size ({there.title}, {there.size} pixels); remove it, or"
-                " choose another --name or --to"
+                f"{folder}: holds a set of another source, --held-out or --size ({there.title}, {there.size} pixels);"
+                " remove it, or choose another --name or --to"
             )
         found[folder] = there
     return found
