@@ -156,6 +156,8 @@ class Recipe:
             yield f"shorter_side is the least and the most, as [256, 480], not {list(self.shorter_side)}"
         if self.shorter_side[:1] and self.shorter_side[0] < CROP:
             yield f"shorter_side must be at least that of the crop, {CROP}, not {self.shorter_side[0]}"
+        if self.precise_bn == 1:
+            yield "precise_bn must be 0 or at least 2, not 1: one image has no variance"
         if len(set(self.views)) < len(self.views):
             yield f"views must differ, not {list(self.views)}"
         if self.nesterov and not self.momentum:

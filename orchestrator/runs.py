@@ -30,7 +30,9 @@ class Outcome(StrEnum):
 UNITS: Mapping[str, str] = {
     "train_error": "%",
     "clean_train_error": "%",
+    "clean_train_top5_error": "%",
     "validation_error": "%",
+    "validation_top5_error": "%",
     "test_error": "%",
     "precise_test_error": "%",
     "test_top5_error": "%",
@@ -83,8 +85,9 @@ class Run:
     `tail_train_error`, `tail_test_error` (means over the last 10/64 of the iterations, the paper's last 10k),
     `diverged_at`."""
     attempts: Sequence[Mapping[str, Any]] = ()
-    """One record per attempt, oldest first: `started`, `ended`, `seconds`, `cause`, `host`, `hardware`, `versions`,
-    `commit`, `dirty`; once it computes, `kernels` and `activations` (`kept` or `recomputed`)."""
+    """One record per attempt, oldest first: `started`, `ended` (not of one that was killed), `cause`, `host`,
+    `hardware`, `versions`, `commit`, `dirty`; once it computes, `kernels` and `activations` (`kept` or
+    `recomputed`)."""
     seconds: float = 0.0
     """Training seconds over all attempts, as committed."""
     costs: Mapping[str, float] = field(default_factory=dict)

@@ -1,8 +1,9 @@
 """Where the numbers come from, gathered from the attempts that made them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from orchestrator.runs import Run
@@ -50,12 +51,23 @@ def hours(seconds: float) -> str:
 
 
 def _time(attempts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Seconds of all attempts, by hardware."""
-    totals: dict[str, float] = {}
+    """Of all attempts from begin to end, by hardware. Of one that was killed no end is recorded."""
+    totals, unended = defaultdict[str, float](float), Counter[str]()
     for attempt in attempts:
         name = _words(attempt.get("hardware") or "hardware not recorded")
-        totals[name] = totals.get(name, 0.0) + float(attempt.get("seconds") or 0.0)
-    return tuple(f"{hours(seconds)} on {name}" for name, seconds in totals.items())
+        totals[name] += _seconds(attempt)
+        unended[name] += "ended" not in attempt
+    return tuple(
+        f"{hours(seconds)} on {name}"
+        + (f", and {_plural(unended[name], 'attempt')} without an end" if unended[name] else "")
+        for name, seconds in totals.items()
+    )
+
+
+def _seconds(attempt: Mapping[str, Any]) -> float:
+    if not ("started" in attempt and "ended" in attempt):
+        return 0.0
+    return (datetime.fromisoformat(attempt["ended"]) - datetime.fromisoformat(attempt["started"])).total_seconds()
 
 
 def _seeds(study: RecordedStudy) -> str:

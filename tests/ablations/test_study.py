@@ -223,6 +223,11 @@ BAD: list[tuple[str, int, str]] = [
         5,
         "precise_bn 45,001 is more than the training images of cifar10; give at most 45,000",
     ),
+    (
+        HEAD + GRID + "recipe: {precise_bn: 1}\n",
+        5,
+        "precise_bn must be 0 or at least 2, not 1: one image has no variance",
+    ),
     (HEAD + GRID + "recipe: {dropout: 1}\n", 5, "must be at least 0 and below 1, not 1"),
     (HEAD + GRID + "recipe: {stochastic_depth: 1.5}\n", 5, "must be at least 0 and below 1, not 1.5"),
     (

@@ -237,6 +237,12 @@ def test_an_attempt_that_computed_nothing_is_no_other_machine(tmp_path: Path) ->
     assert read(tmp_path).notes == ()
 
 
+def test_every_error_is_in_percent() -> None:
+    """All that a trial on photographs with images held out records."""
+    parts = ("clean_train", "validation", "test", "precise_test", "ten_crop", "multi_scale")
+    assert all(UNITS[f"{part}_{kind}"] == "%" for part in parts for kind in ("error", "top5_error"))
+
+
 def test_the_last_of_every_error_is_in_the_result(tmp_path: Path) -> None:
     """Each at its own last point, which is not the same for all; losses are curves alone."""
     errors = [name for name, unit in UNITS.items() if unit == "%"]

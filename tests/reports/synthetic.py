@@ -109,7 +109,6 @@ def make_study(
 ATTEMPT: Mapping[str, Any] = {
     "started": "2026-01-05T10:00:00Z",
     "ended": "2026-01-05T10:00:06Z",
-    "seconds": 6.0,
     "cause": "finished",
     "host": "node-1",
     "hardware": "2 CPU cores",
@@ -150,7 +149,7 @@ def make_run(
         iterations=iterations,
         curves=curves or {},
         result=result if outcome is Outcome.FINISHED else {},
-        attempts=({**ATTEMPT, "seconds": seconds},),
+        attempts=(ATTEMPT,),
         seconds=seconds,
         mlflow_run=key_of(f"mlflow {arm.name}.s{seed}"),
     )

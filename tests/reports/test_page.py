@@ -183,7 +183,7 @@ def test_charts_say_that_nothing_is_shared(demo: Page):
 
 def test_provenance():
     study, runs = digits()
-    dirty = {**runs[0].attempts[0], "dirty": True, "hardware": "NVIDIA H200", "seconds": 7200.0}
+    dirty = {**runs[0].attempts[0], "dirty": True, "hardware": "NVIDIA H200", "ended": "2026-01-05T12:00:00Z"}
     runs[0] = replace(runs[0], attempts=(dirty, *runs[0].attempts), notes=("checkpoint 2 was damaged",))
     page = page_of((replace(study, overrides=("recipe.iterations=150",)), runs))
     assert study.sha256 in page.text

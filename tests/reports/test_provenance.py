@@ -1,12 +1,18 @@
 """What a reader needs to trust and repeat a number, and what the command line needs at once."""
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import toy
 from synthetic import digits
 
+from orchestrator import ledger
+from orchestrator.ledger import Ledger
+from orchestrator.runs import read_runs
 from reports.provenance import facts, hours
 
 HEAVY = ("torch", "ray", "mlflow", "plotly", "numpy", "scipy", "jinja2", "pandas")
@@ -21,6 +27,25 @@ def test_facts_of_the_attempts():
     assert found["attempts"] == ("48 attempts for 48 trials; 0 needed more than one",)
     assert "given beside the file" not in found
     assert "command" not in found
+
+
+def test_computing_time_is_that_of_all_attempts():
+    """Of one that was killed there is no end."""
+    study, runs = digits()
+    killed = {name: value for name, value in runs[0].attempts[0].items() if name != "ended"}
+    runs = [replace(runs[0], attempts=(killed, *runs[0].attempts)), *runs[1:3]]
+    found = {fact.label: fact.values for fact in facts(study, runs, {})}
+    assert found["computing time"] == ("18 s on 2 CPU cores, and 1 attempt without an end",)
+
+
+def test_computing_time_from_a_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trial = toy.trial(0)
+    with Ledger(tmp_path).attempt(trial, provenance={"hardware": "2 CPU cores"}, commit_seconds=0) as attempt:
+        monkeypatch.setattr(ledger, "_now", lambda: "2226-01-05T10:00:06+00:00")
+        attempt.finish(10, b"", {"outcome": "finished"})
+    study = toy.study(trial)
+    found = {fact.label: fact.values for fact in facts(study, read_runs(study, Ledger(tmp_path)), {})}
+    assert re.fullmatch(r"[\d,]{5,}\.\d h on 2 CPU cores", found["computing time"][0])
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(43.4, "43 s"), (700, "12 min"), (12_240, "3.4 h")])

@@ -14,13 +14,9 @@ import re
 import shutil
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +27,12 @@ from ablations.data import draws
 from ablations.data.errors import DataError, NotThereError, UnfitError
 from ablations.data.photographs import manifest
 from ablations.data.photographs.beton import Sample, Writer
+from ablations.data.photographs.crew import WorkerDiedError, in_order
 from ablations.data.photographs.inspection import DamagedError, strict
 from ablations.data.photographs.journal import CHECKPOINT, Journal
 from ablations.data.photographs.manifest import SPLITS, Manifest, Remark, Source, Split, Storage
 from ablations.data.photographs.sources import Listing, Photograph, list_source
-from ablations.data.photographs.storing import Outcome, Stored, Task, begin_worker, read, work
+from ablations.data.photographs.storing import Outcome, Stored, Task, read, work
 from ablations.data.sets import SETS
 
 IMAGENET = "imagenet"
@@ -110,13 +107,14 @@ def prepare(request: Request, watch: Watch) -> Prepared:
     the source is damaged; nothing is at the sets' places then.
     """
     _see_request(request)
+    missing = [each for each in (request.to, *request.to.parents) if not each.exists()]
     try:
         request.partial.mkdir(parents=True, exist_ok=True)
         with _alone(request.partial):
             try:
                 prepared = _prepare(request, watch)
             except DataError:
-                _leave_nothing(request)
+                _leave_nothing(request, missing)
                 raise
             shutil.rmtree(request.partial)
             return prepared
@@ -143,12 +141,13 @@ def _prepare(request: Request, watch: Watch) -> Prepared:
     )
 
 
-def _leave_nothing(request: Request) -> None:
-    """Where nothing was stored yet."""
+def _leave_nothing(request: Request, missing: Sequence[Path]) -> None:
+    """Where nothing was stored yet; no folder either that was missing before."""
     if not any((request.partial / each).exists() for each in (CHECKPOINT, "spool")):
         shutil.rmtree(request.partial, ignore_errors=True)
         with suppress(OSError):
-            request.to.rmdir()  # if it is empty
+            for folder in missing:
+                folder.rmdir()  # if it is empty
 
 
 def _see_request(request: Request) -> None:
@@ -163,6 +162,9 @@ def _see_request(request: Request) -> None:
         raise UnfitError("--store: each storage can be given once")
     if request.to.exists() and not request.to.is_dir():
         raise UnfitError(f"--to {request.to}: is a file, not a folder")
+    source = request.source.resolve()
+    if source.is_dir() and request.to.resolve().is_relative_to(source):
+        raise UnfitError(f"--to {request.to}: lies in the source {request.source}; choose a folder outside of it")
 
 
 def _see_imagenet(request: Request, listing: Listing) -> None:
@@ -194,8 +196,8 @@ def _before(request: Request, listing: Listing) -> dict[Path, Manifest]:
             raise UnfitError(f"{folder}: is in the way ({error}); remove it, or choose another --to") from error
         if (there.source.digest, there.size) != (listing.digest(), request.size):
             raise UnfitError(
-                f"{folder}: holds a set of another source or size ({there.title}, {there.size} pixels); remove it, or"
-                " choose another --name or --to"
+                f"{folder}: holds a set of another source, --held-out or --size ({there.title}, {there.size} pixels);"
+                " remove it, or choose another --name or --to"
             )
         found[folder] = there
     return found
@@ -373,28 +375,18 @@ class _Work:
                 writers[split, number].append(stored, each.mode, each.width, each.height, label)
 
     def _outcomes(self, done: int) -> Generator[tuple[Task, Outcome], None, None]:
-        """In order, from as many processes as are asked for; a few tasks a process are under way at a time."""
-        tasks, waiting = self._tasks(done), deque[tuple[Task, Future[Outcome]]]()
-        pool = ProcessPoolExecutor(
-            self.request.workers, get_context("spawn"), initializer=begin_worker, initargs=(os.getpid(),)
-        )
+        """In order, from as many processes as are asked for."""
+        latest = self.images[done] if done < len(self.images) else None
         try:
-            for task in tasks:
-                waiting.append((task, pool.submit(work, task)))
-                if len(waiting) >= 4 * self.request.workers:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        except BrokenProcessPool:
+            for task, outcome in in_order(work, self._tasks(done), self.request.workers):
+                yield task, outcome
+                latest = task.images[-1]
+        except WorkerDiedError:
             raise DataError(
                 f"{self.request.source}: a worker process died (out of memory, or killed) near"
-                f" {waiting[0][0].images[0].name if waiting else 'the last image'}; the same command goes on from"
-                " there, and with --workers 1 it needs the least memory"
+                f" {latest.name if latest else 'the last image'}; the same command goes on from there, and with"
+                " --workers 1 it needs the least memory"
             ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def _tasks(self, done: int) -> Iterator[Task]:
         crops, every = self._crops()

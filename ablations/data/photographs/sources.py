@@ -252,7 +252,8 @@ def _some(names: Sequence[str]) -> str:
 def _folder(root: Path) -> _Tree:
     files: list[_Found] = []
     folders: set[tuple[str, ...]] = set()
-    waiting: list[tuple[tuple[str, ...], str, frozenset[str]]] = [((), str(root), frozenset((os.path.realpath(root),)))]
+    top = os.path.realpath(root)
+    waiting: list[tuple[tuple[str, ...], str, frozenset[str]]] = [((), top, frozenset((top,)))]
     while waiting:
         parts, path, above = waiting.pop()
         with os.scandir(path) as entries:
@@ -264,7 +265,7 @@ def _folder(root: Path) -> _Tree:
                     real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                     if real not in above:  # a link to a folder above would never end
                         folders.add(below)
-                        waiting.append((below, entry.path, above | {real}))
+                        waiting.append((below, real, above | {real}))
                 else:
                     files.append(_Found(below, entry.path, 0, _size(entry)))
     return _Tree("folder", files, folders)

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 import numpy as np
@@ -98,6 +100,8 @@ def work(task: Task) -> Outcome:
 def read(photograph: Photograph) -> bytes:
     """The bytes of an image in its source. Raises DamagedError where they cannot be had."""
     try:
+        if not S_ISREG(Path(photograph.file).stat().st_mode):  # a pipe would be waited for
+            raise DamagedError("is no file")
         with open(photograph.file, "rb") as file:  # noqa: PTH123 - a million times
             file.seek(photograph.offset)
             data = file.read() if photograph.size < 0 else file.read(photograph.size)

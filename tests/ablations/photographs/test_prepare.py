@@ -327,9 +327,11 @@ def test_what_is_in_the_way_is_kept(birds: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "to")
     make(request(birds, tmp_path / "to"))
     other = class_folders(tmp_path / "other")
-    with pytest.raises(UnfitError, match=r"birds: holds a set of another source or size \(Birds, 32 pixels\)"):
+    with pytest.raises(
+        UnfitError, match=r"birds: holds a set of another source, --held-out or --size \(Birds, 32 pixels\);"
+    ):
         make(request(other, tmp_path / "to"))
-    with pytest.raises(UnfitError, match="holds a set of another source or size"):
+    with pytest.raises(UnfitError, match="holds a set of another source, --held-out or --size"):
         make(request(birds, tmp_path / "to", size=64))
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["birds"]
 
@@ -362,7 +364,16 @@ def test_a_wrong_source_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UnfitError, match="there is no image in it"):
         make(request(tmp_path / "empty", tmp_path / "a" / "to"))
-    assert not (tmp_path / "a" / "to").exists()
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("below", ["", "train", "new/sets"])
+def test_a_source_is_not_written_into(tmp_path: Path, below: str) -> None:
+    source = class_folders(tmp_path / "source")
+    before = sorted(source.rglob("*"))
+    with pytest.raises(UnfitError, match=r"lies in the source .*; choose a folder outside of it"):
+        make(request(source, source / below))
+    assert sorted(source.rglob("*")) == before
 
 
 def test_two_at_once_are_refused(birds: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from photographs_made import class_folders, jpeg
 from scipy.io import savemat
 
 from ablations.data.errors import DataError, NotThereError, UnfitError
+from ablations.data.photographs.inspection import DamagedError
 from ablations.data.photographs.sources import Listing, Photograph, list_source
 from ablations.data.photographs.storing import read
 
@@ -96,6 +98,25 @@ def test_links_are_followed_and_never_for_ever(tmp_path: Path) -> None:
     assert [read(each) for each in found.splits["test"]] == [
         jpeg(n, 50 + n % 13, 40 + n % 7) for n in (500, 501, 1500, 1501)
     ]
+
+
+def test_a_link_to_its_own_folder_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = class_folders(tmp_path / "birds")
+    (root / "train" / "jay" / "again").symlink_to(root / "train" / "jay")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(root)
+    for source in (root, Path("birds"), Path("link")):
+        assert names(listed(source, tmp_path), "train") == names(
+            listed(class_folders(tmp_path / "b"), tmp_path), "train"
+        )
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "birds")
+    os.mkfifo(root / "train" / "jay" / "pipe.JPEG")
+    pipe = next(each for each in listed(root, tmp_path).splits["train"] if "pipe" in each.name)
+    with pytest.raises(DamagedError, match="is no file"):
+        read(pipe)
 
 
 def test_names_are_not_read_as_text(tmp_path: Path) -> None:
