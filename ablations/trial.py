@@ -23,13 +23,13 @@ from typing import Any, NoReturn
 import torch
 
 from ablations.attempt import setting
-from ablations.data.errors import DataError
+from ablations.data.errors import DataError, NotThereError
 from ablations.data.feed import Feed
 from ablations.data.load import load as load_images
 from ablations.data.load import photographs, prepare
 from ablations.data.photographs.stream import Stream
 from ablations.data.resident import Resident
-from ablations.data.sets import FOLDER_VARIABLE
+from ablations.data.sets import FOLDER_VARIABLE, of_photographs
 from ablations.device import decoding_threads, needs_recomputing, settle
 from ablations.export import Export, ExportError, read
 from ablations.keys import from_params
@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """One trial of a study, from its last commit if there is one; returns the exit code.
 
     0: it is done, 1: its code failed, 2: wrong input, 4: data, device, a package or an earlier trial are not there,
-    5: the ledger is damaged, 130: interrupted.
+    5: the ledger or a prepared set is damaged, 130: interrupted.
     """
     given = _arguments().parse_args(arguments)
     os.environ[FOLDER_VARIABLE] = given.data  # what was prepared there is known from here on
@@ -318,7 +318,15 @@ def _make_ready(trial: Trial, export: Export, given: argparse.Namespace, device:
         if earlier is None or earlier.result is None:
             raise _Refused(_run_first(trial, export, given), UNREACHABLE)
     if head is None or head.result is None:
-        prepare(trial.params["data"]["name"], Path(given.data), results / "data")
+        _prepare(trial.params["data"]["name"], Path(given.data), results / "data")
+
+
+def _prepare(name: str, data: Path, to: Path) -> None:
+    try:
+        prepare(name, data, to)
+    except DataError as error:
+        damaged = of_photographs(name) and not isinstance(error, NotThereError)
+        raise _Refused(str(error), DAMAGED if damaged else UNREACHABLE) from error
 
 
 def _run_first(trial: Trial, export: Export, given: argparse.Namespace) -> str:

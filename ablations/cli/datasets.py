@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.cli.exits import UNREACHABLE, fail
-from ablations.data.sets import known
+from ablations.cli.exits import DAMAGED, UNREACHABLE, fail
+from ablations.data.sets import known, of_photographs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def prepare_data(trials: "Iterable[Trial]", data: Path, to: Path, console: "Console") -> None:
     """See to it that every data set of these trials lies in a folder as arrays, or is known there by its place."""
-    from ablations.data.images import DataError
+    from ablations.data.errors import DataError, NotThereError
     from ablations.data.load import prepare
 
     for name in sorted({trial.params["data"]["name"] for trial in trials}):
@@ -24,7 +24,7 @@ def prepare_data(trials: "Iterable[Trial]", data: Path, to: Path, console: "Cons
             with console.status(f"reading {name}"):
                 prepare(name, data, to)
         except DataError as error:
-            fail(str(error), UNREACHABLE)
+            fail(str(error), DAMAGED if of_photographs(name) and not isinstance(error, NotThereError) else UNREACHABLE)
 
 
 def beyond_memory(trials: "Iterable[Trial]") -> list[str]:

@@ -94,6 +94,18 @@ def test_a_manifest_is_enough_to_plan(place: Path, ablate: Ablate) -> None:
     assert not list(place.glob("results/trials"))
 
 
+def test_a_set_that_is_cut_off_is_damaged(place: Path, ablate: Ablate) -> None:
+    """Exit code 5, from a run and from a trial by itself; nothing is begun."""
+    path = place / "sets" / "shapes" / "test.beton"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-100])
+    code, out, err = ablate("run", "mine.yaml", "--data", "sets", "--no-track")
+    assert (code, out, err.count("\n")) == (5, "", 1)
+    assert "test.beton: its table" in err
+    assert trial.main(["mine.yaml", *ONE, "--data", "sets"]) == 5
+    assert not list(place.glob("results/trials"))
+
+
 def test_a_folder_of_another_name_is_refused(place: Path, ablate: Ablate) -> None:
     """The name of a data set stands for its images."""
     (place / "sets" / "shapes").rename(place / "sets" / "birds")
