@@ -13,12 +13,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 from ablations.data.draws import draw
 from ablations.data.errors import DataError, NotThereError, UnfitError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 """What is taken for an image; everything else is passed over. The content decides what it is."""
@@ -520,15 +523,38 @@ def _kind(file: Path, row: int, label: int, classes: Sequence[str]) -> str:
 
 
 def _rows(file: Path) -> Iterator[tuple[bytes, int]]:
+    """Bytes and label of each row; no bytes where there is no image, which is then named as damaged."""
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(file) as table:
+            _see_columns(file, table.schema_arrow)
+            row = 0
             for batch in table.iter_batches(batch_size=64, columns=["image", "label"]):
-                for row in batch.to_pylist():
-                    yield row["image"]["bytes"] or b"", int(row["label"])
+                for each in batch.to_pylist():
+                    label = each["label"]
+                    if label is None or label < 0:
+                        raise UnfitError(f"{file}: row {row:,} has {'no label' if label is None else f'label {label}'}")
+                    yield (each["image"] or {}).get("bytes") or b"", label
+                    row += 1
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
-        raise DataError(
-            f"{file}: is no parquet file with image (bytes) and label that can be read ({error}); copy it again"
-        ) from error
+        raise DataError(f"{file}: is no parquet file that can be read ({error}); copy it again") from error
+
+
+def _see_columns(file: Path, schema: "pyarrow.Schema") -> None:
+    from pyarrow import types
+
+    kinds = {name: schema.field(name).type for name in ("image", "label") if name in schema.names}
+    image, label = kinds.get("image"), kinds.get("label")
+    if (
+        image is None
+        or label is None
+        or not types.is_struct(image)
+        or image.get_field_index("bytes") < 0
+        or not types.is_integer(label)
+    ):
+        raise UnfitError(
+            f"{file}: must have the columns image, a struct with bytes, and label, a whole number; it has"
+            f" {_some([f'{name} ({str(schema.field(name).type)[:40]})' for name in schema.names])}"
+        )

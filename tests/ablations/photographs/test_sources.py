@@ -3,9 +3,11 @@
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -362,13 +364,40 @@ def test_parquet_that_does_not_fit(tmp_path: Path) -> None:
     parquet(tmp_path / "a" / "train-0.parquet", [(jpeg(1), 0), (jpeg(2), 2)], ["jay", "wren"])
     assert "row 1 has label 2, and there are 2 classes" in refused(tmp_path / "a", tmp_path, held_out=1)
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), tmp_path / "train.parquet")
-    said = refused(tmp_path / "train.parquet", tmp_path, kind=DataError)
-    assert "is no parquet file with image (bytes) and label that can be read" in said
+    said = refused(tmp_path / "train.parquet", tmp_path)
+    assert "must have the columns image, a struct with bytes, and label, a whole number; it has x (int64)" in said
     parquet(tmp_path / "b" / "train-0.parquet", [(jpeg(n), n % 2) for n in range(6)], ["jay", "wren", "owl"])
     assert "owl has no images; labels would shift" in refused(tmp_path / "b", tmp_path, held_out=1)
     parquet(tmp_path / "c" / "x-0.parquet", [(jpeg(1), 0)], None)
     parquet(tmp_path / "c" / "y-0.parquet", [(jpeg(1), 0)], None)
     assert "no parquet file's name begins with train" in refused(tmp_path / "c", tmp_path)
+
+
+IMAGES = [{"bytes": jpeg(n), "path": None} for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"image": IMAGES, "label": [0.5, 0.2, 1.0, 1.0]}, r"must have the columns .*label \(double\)"),
+        ({"image": IMAGES, "label": ["a", "a", "b", "b"]}, r"must have the columns .*label \(string\)"),
+        ({"image": ["a", "b"], "label": [0, 1]}, r"must have the columns .*image \(string\)"),
+        ({"image": [jpeg(1), jpeg(2)], "label": [0, 1]}, r"must have the columns .*image \(binary\)"),
+        ({"image": IMAGES, "label": [0, 0, 1, None]}, "row 3 has no label"),
+        ({"image": IMAGES, "label": [0, -1, 1, 1]}, "row 1 has label -1"),
+    ],
+)
+def test_parquet_with_other_columns(tmp_path: Path, columns: dict[str, list[Any]], words: str) -> None:
+    """No label is rounded, and none made up."""
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
+    assert re.search(words, refused(tmp_path / "train.parquet", tmp_path, held_out=1))
+
+
+def test_a_row_of_parquet_without_an_image(tmp_path: Path) -> None:
+    rows = {"image": [*IMAGES, None, {"bytes": None, "path": "x"}], "label": [0, 0, 1, 1, 0, 1]}
+    pyarrow.parquet.write_table(pyarrow.table(rows), tmp_path / "train.parquet")
+    found = listed(tmp_path / "train.parquet", tmp_path, held_out=1)
+    assert sum(each.size == 0 for images in found.splits.values() for each in images) == 2
 
 
 def test_a_digest_is_of_names_and_sizes() -> None:
