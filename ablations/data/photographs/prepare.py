@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -153,6 +154,8 @@ def _leave_nothing(request: Request, missing: Sequence[Path]) -> None:
 def _see_request(request: Request) -> None:
     if not NAME.fullmatch(request.name):
         raise UnfitError(f"--name {request.name}: must be small letters and digits, with single hyphens between")
+    if yaml.safe_load(request.name) != request.name:
+        raise UnfitError(f"--name {request.name}: a study file would read it as no text; choose another name")
     if request.name in SETS and request.name != IMAGENET:
         raise UnfitError(f"--name {request.name}: is the name of another data set; choose a name of your own")
     last = request.name.rpartition("-")[2]

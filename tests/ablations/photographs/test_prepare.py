@@ -342,6 +342,8 @@ def test_what_is_in_the_way_is_kept(birds: Path, tmp_path: Path) -> None:
         ({"name": "My Birds"}, "--name My Birds: must be small letters and digits, with single hyphens between"),
         ({"name": ""}, "--name : must be small letters"),
         ({"name": "../birds"}, "must be small letters"),
+        ({"name": "101"}, "--name 101: a study file would read it as no text; choose another name"),
+        ({"name": "null"}, "--name null: a study file would read it as no text"),
         ({"name": "cifar10"}, "--name cifar10: is the name of another data set; choose a name of your own"),
         ({"name": "birds-raw400"}, "ends as a storage does; name it without, and add --store raw400"),
         ({"storages": (Storage(), Storage())}, "--store: each storage can be given once"),
