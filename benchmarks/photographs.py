@@ -10,7 +10,6 @@ import io
 import json
 import os
 import random
-import resource
 import sys
 import tarfile
 import time
@@ -200,9 +199,9 @@ def spent() -> float:
 
 
 def resident() -> float:
-    """MiB, peak of this process and now of those it started."""
-    children = sum(child.memory_info().rss for child in psutil.Process().children(recursive=True))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + children / 2**20
+    """MiB, now, of this process and of those it started; what is shared counts for each."""
+    every = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return sum(each.memory_info().rss for each in every) / 2**20
 
 
 def main(contender: str, folder: Path, workers: int, epochs: int) -> None:
