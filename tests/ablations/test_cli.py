@@ -218,7 +218,7 @@ def test_the_report_is_one_page_and_the_same_twice(ablate: Ablate, place: Path) 
     done = ablate("report", "tiny.yaml")
     page = place / "results" / "studies" / "tiny" / "report.html"
     assert f"page: {page}" in done.stdout
-    assert f"{ABLATE} ui" in done.stdout
+    assert f"{shlex.quote(str(ABLATE))} ui" in done.stdout
     first = page.read_bytes()
     ablate("report", "tiny.yaml", "--to", "again.html")
     assert (place / "again.html").read_bytes() == first
