@@ -49,7 +49,7 @@ def site() -> Iterator[Site]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         environment |= {
             "HOME": folder,
-            "BIN": str(Path(sys.executable).parent),
+            "BIN": str(programs(home)),
             "RAY_TMPDIR": folder,
             "PYTHONPATH": str(ROOT),
         }
@@ -74,6 +74,17 @@ def site() -> Iterator[Site]:
         finally:
             head.send_signal(signal.SIGTERM)  # `ray start --block` ends what it started, and nothing else
             head.wait(timeout=60)
+
+
+def programs(home: Path) -> Path:
+    """A folder with `python` and `ray`, without a blank in its path: Ray gives its Python's to a shell unquoted."""
+    (home / "venv").symlink_to(sys.prefix)
+    (home / "bin").mkdir()
+    python = home / "venv" / "bin" / "python"
+    for name, command in (("python", python), ("ray", f"{python} -m ray.scripts.scripts")):
+        (home / "bin" / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+        (home / "bin" / name).chmod(0o755)
+    return home / "bin"
 
 
 def free_port() -> int:
