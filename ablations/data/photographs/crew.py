@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import TypeVar
 
 from ablations.data.photographs.storing import begin_worker
@@ -77,15 +78,26 @@ def _process(function: Callable[[Task], Result]) -> Iterator[Connection]:
 
 
 def _serve(function: Callable[[Task], Result], pipe: Connection, parent: int) -> None:
+    """Tasks are taken from the pipe by a thread: were they left there while a result is sent, and more than the pipe
+    holds, parent and worker would each wait for the other to read."""
     begin_worker(parent)
-    with suppress(EOFError, ConnectionError):  # the parent is gone
+    tasks = SimpleQueue[Task]()
+    threading.Thread(target=_take, args=(pipe, tasks), daemon=True).start()
+    with suppress(ConnectionError):  # the parent is gone
         while True:
-            task = pipe.recv()
+            task = tasks.get()
             try:
                 result: Result | Exception = function(task)
             except Exception as error:  # noqa: BLE001 - raised where it is received
                 result = error
             pipe.send(result)
+
+
+def _take(pipe: Connection, tasks: "SimpleQueue[Task]") -> None:
+    with suppress(EOFError, ConnectionError):
+        while True:
+            tasks.put(pipe.recv())
+    os._exit(0)  # the parent is gone
 
 
 @contextmanager

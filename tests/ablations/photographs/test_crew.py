@@ -24,6 +24,10 @@ def large(number: int) -> bytes:
     return bytes(50_000_000)
 
 
+def thrice(task: bytes) -> bytes:
+    return 3 * task
+
+
 def refuse(number: int) -> int:
     raise KeyError(number)
 
@@ -33,6 +37,13 @@ def refuse(number: int) -> int:
 def test_results_are_in_order(tasks: int, workers: int) -> None:
     assert list(in_order(slow_where_even, range(tasks), workers)) == [(n, n * n) for n in range(tasks)]
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.timeout(60)
+def test_tasks_and_results_may_be_more_than_a_pipe_holds() -> None:
+    """Neither side waits for the other to read while it writes itself."""
+    tasks = [bytes([number]) * 1_000_000 for number in range(20)]
+    assert [result[:1] for _, result in in_order(thrice, tasks, 2)] == [task[:1] for task in tasks]
 
 
 def test_what_a_worker_raises_is_raised() -> None:
