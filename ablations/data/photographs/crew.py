@@ -38,25 +38,33 @@ def in_order(
     with ExitStack() as stack:
         crew: list[Connection] = []
         waiting = deque[tuple[Task, Connection]]()
-        try:
-            for number, task in enumerate(tasks):
-                if number < workers:
-                    crew.append(stack.enter_context(_process(function)))
-                if len(waiting) == AHEAD * workers:
-                    yield _received(*waiting.popleft())
-                crew[number % workers].send(task)
-                waiting.append((task, crew[number % workers]))
-            while waiting:
+        for number, task in enumerate(tasks):
+            if number < workers:
+                crew.append(stack.enter_context(_process(function)))
+            if len(waiting) == AHEAD * workers:
                 yield _received(*waiting.popleft())
-        except (EOFError, ConnectionError) as error:
-            raise WorkerDiedError from error
+            with _end_told():
+                crew[number % workers].send(task)
+            waiting.append((task, crew[number % workers]))
+        while waiting:
+            yield _received(*waiting.popleft())
 
 
 def _received(task: Task, worker: Connection) -> tuple[Task, Result]:  # type: ignore[type-var]
-    result = worker.recv()
+    with _end_told():
+        result = worker.recv()
     if isinstance(result, Exception):
         raise result
     return task, result
+
+
+@contextmanager
+def _end_told() -> Iterator[None]:
+    """The end of a pipe, between messages or within one, as what it means. What `function` raises is none of this."""
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise WorkerDiedError from error
 
 
 @contextmanager
