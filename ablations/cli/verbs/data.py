@@ -15,7 +15,7 @@ from ablations.cli.output import print_json, program, stderr
 
 if TYPE_CHECKING:
     from ablations.data.photographs.manifest import Manifest, Remark, Storage
-    from ablations.data.photographs.prepare import Prepared, Request
+    from ablations.data.photographs.prepare import Preparation, Request
 
 data = typer.Typer(name="data", help="Prepare data sets of photographs, and verify them.", rich_markup_mode=None)
 prepare = typer.Typer(
@@ -152,7 +152,7 @@ def _prepare(request: "Request", as_json: bool) -> None:
     _say_prepared(made)
 
 
-def _say_prepared(made: "Prepared") -> None:
+def _say_prepared(made: "Preparation") -> None:
     for folder, about in made.sets.items():
         counts = " and ".join(f"{split.images:,} {name}" for name, split in about.splits.items())
         size = sum(split.bytes for split in about.splits.values()) / 1e9

@@ -85,7 +85,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Preparation:
     """The sets that are there now, those of them that were there before, and what is no image in the source."""
 
     sets: Mapping[Path, Manifest]
@@ -101,7 +101,7 @@ class DamagedImagesError(DataError):
         self.images = images
 
 
-def prepare(request: Request, watch: Watch) -> Prepared:
+def prepare(request: Request, watch: Watch) -> Preparation:
     """Prepare a source in every storage that is asked for and not there yet.
 
     Raises UnfitError for a wrong request or source, NotThereError where there is no source or no room, DataError where
@@ -128,14 +128,14 @@ def prepare(request: Request, watch: Watch) -> Prepared:
         ) from error
 
 
-def _prepare(request: Request, watch: Watch) -> Prepared:
+def _prepare(request: Request, watch: Watch) -> Preparation:
     watch("listing images", 0, 0)
     listing = list_source(request.source, request.partial / "spool", request.held_out)
     _see_imagenet(request, listing)
     before = _before(request, listing)
     missing = tuple(each for each in request.storages if request.folder(each) not in before)
     sets = {**before, **(_Work(request, listing, missing).run(watch) if missing else {})}
-    return Prepared(
+    return Preparation(
         sets={request.folder(each): sets[request.folder(each)] for each in request.storages},
         before=tuple(before),
         passed_over=listing.passed_over,

@@ -19,10 +19,10 @@ from PIL import Image
 from ablations.data.photographs.beton import JPEG, RAW
 from ablations.data.photographs.inspection import QUALITY, DamagedError, Inspected, encode, inspect
 from ablations.data.photographs.manifest import Storage
+from ablations.data.photographs.plan import scale_boxes
 from ablations.data.photographs.sources import Photograph
+from ablations.recipes import IMAGENET
 
-SCALES = (256, 480)
-"""Shorter sides between which the paper draws, for crops of 224 pixels; for others in proportion."""
 _PR_SET_PDEATHSIG = 1
 """As in linux/prctl.h."""
 
@@ -140,12 +140,8 @@ def capped(image: Image.Image, shorter_side: int) -> Image.Image:
 
 def crop(image: Image.Image, size: int, drawn: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """One of the paper's training crops (size, size, 3), not mirrored: `drawn` decides scale, column and row."""
-    low, high = (round(scale * size / 224) for scale in SCALES)
-    scale = low + int(drawn[0]) % (high - low + 1)
-    width, height = image.size
-    short = min(width, height)
-    wide, tall = round(width * scale / short), round(height * scale / short)
-    left, top = int(drawn[1]) % (wide - size + 1), int(drawn[2]) % (tall - size + 1)
-    box = (left * width / wide, top * height / tall, (left + size) * width / wide, (top + size) * height / tall)
-    box = (box[0], box[1], min(box[2], width), min(box[3], height))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    scale, across, down = (np.array([float(word >> np.uint64(32)) / 2**32]) for word in drawn)
+    wide, high = (np.array([side]) for side in image.size)
+    (box,) = scale_boxes(scale, across, down, wide, high, size, IMAGENET.shorter_side)
+    inside = np.minimum(box, [*image.size, *image.size])
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=tuple(inside.tolist())))

@@ -27,7 +27,7 @@ from ablations.data.photographs import beton, manifest, prepare, storing
 from ablations.data.photographs.beton import JPEG, RAW
 from ablations.data.photographs.inspection import inspect
 from ablations.data.photographs.manifest import Storage, fingerprint
-from ablations.data.photographs.prepare import DamagedImagesError, Prepared, Request
+from ablations.data.photographs.prepare import DamagedImagesError, Preparation, Request
 from ablations.data.sets import SETS
 
 STORAGES = tuple(Storage.parse(text) for text in ("original", "jpeg32q80", "raw32", "mixed40q85"))
@@ -41,7 +41,7 @@ def silent(what: str, done: int, total: int) -> None:
     pass
 
 
-def make(asked: Request) -> Prepared:
+def make(asked: Request) -> Preparation:
     return prepare.prepare(asked, silent)
 
 
@@ -193,10 +193,10 @@ def test_the_mean_is_that_of_the_paper_s_crops(whole: Path) -> None:
     total, scales = np.zeros((32, 32, 3)), set()
     for index in range(46):
         image = inspect(found.stored(index).tobytes()).image
-        for scale, left, top in words[index].tolist():
-            scale = 37 + scale % (69 - 37 + 1)  # 256 and 480 of 224, for 32
-            size = (round(image.width * scale / min(image.size)), round(image.height * scale / min(image.size)))
-            left, top = left % (size[0] - 31), top % (size[1] - 31)
+        for scale, across, down in (words[index] >> np.uint64(32)).tolist():
+            scale = 37 + scale * (69 - 37 + 1) // 2**32  # 256 and 480 of 224, for 32
+            size = (image.width * scale // min(image.size), image.height * scale // min(image.size))
+            left, top = across * (size[0] - 31) // 2**32, down * (size[1] - 31) // 2**32
             whole_image = image.resize(size, Image.Resampling.BILINEAR)
             cut = np.asarray(whole_image.crop((left, top, left + 32, top + 32))).astype(float)
             total += (cut + cut[:, ::-1]) / 2
