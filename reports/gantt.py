@@ -1,12 +1,8 @@
 """Who would run where, and when: a planned run as rows of bars, for the terminal and as one HTML file."""
 
-import base64
-import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
@@ -213,30 +209,22 @@ def lines(chart: Gantt, width: int) -> tuple[list[Line], list[str]]:
 # As a page ------------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _part(name: str) -> str:
-    return files("reports.page").joinpath(name).read_text(encoding="utf-8")
-
-
 def page(chart: Gantt, title: str, facts: Sequence[tuple[str, str]]) -> str:
     """One HTML file that asks the network for nothing. `facts` are names with values, shown over the chart."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from reports.page.shell import environment, policy, script  # the chart in the terminal needs no templates
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_part), trim_blocks=True, lstrip_blocks=True
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "sort_keys": True}
-    scripts = [_part("vendor/plotly-basic.min.js"), _part("gantt.js")]
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
-    allowed = " ".join(f"'sha256-{each}'" for each in digests)
-    return environment.get_template("gantt.html.j2").render(
-        title=title,
-        facts=facts,
-        scripts=scripts,
-        policy=f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:;"
-        " base-uri 'none'; form-action 'none'",
-        chart=traces(chart),
-        trials=sorted({(bar.start, bar.end, bar.trial, bar.has) for row in chart.rows for bar in row.bars}),
+    scripts = [script("vendor/plotly-basic.min.js"), script("gantt.js")]
+    return (
+        environment()
+        .get_template("gantt.html.j2")
+        .render(
+            title=title,
+            facts=facts,
+            scripts=scripts,
+            policy=policy(scripts),
+            chart=traces(chart),
+            trials=sorted({(bar.start, bar.end, bar.trial, bar.has) for row in chart.rows for bar in row.bars}),
+        )
     )
 
 

@@ -1,14 +1,8 @@
 """From a study and its runs to the text of the page. The same runs give the same bytes."""
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from typing import Any
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from orchestrator.runs import Run
 from orchestrator.studies import RecordedStudy
@@ -17,50 +11,12 @@ from reports.cells import Metric, measure
 from reports.claims import judge
 from reports.draw import CONFIG, dark, draw
 from reports.figures import FIGURES, Figure
-from reports.names import anchor, clean, prose, verbatim
+from reports.names import anchor, clean
+from reports.page.shell import environment, part, policy, script
 from reports.page.summary import answers, departures, gaps, line_table, opening, trials
-from reports.provenance import facts, hours
+from reports.provenance import facts
 from reports.tables import TABLES, Table
 from reports.verdicts import Verdict
-
-
-@cache
-def _part(name: str) -> str:
-    return files("reports.page").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def _scripts() -> Mapping[str, str]:
-    """The three scripts of the page; none may contain what would end its element."""
-    found = {
-        "theme": _part("theme.js"),
-        "plotly": _part("vendor/plotly-basic.min.js"),
-        "page": _part("page.js"),
-    }
-    assert not any("</script" in text.lower() for text in found.values())
-    return found
-
-
-@cache
-def _policy() -> str:
-    """Content security policy: these very scripts, and nothing from anywhere."""
-    digests = [hashlib.sha256(text.encode()).digest() for text in _scripts().values()]
-    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_part), trim_blocks=True, lstrip_blocks=True
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "sort_keys": True}
-    environment.filters.update(clean=clean, prose=prose, verbatim=verbatim, groups=_groups, hours=hours)
-    environment.globals.update(anchor=anchor)
-    return environment
 
 
 def _groups(table: Table) -> list[tuple[str, int]]:
@@ -162,8 +118,13 @@ def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str
         f"{figure.title} is not drawn: none of its arms has a curve yet." for figure in made if not figure.panels
     ]
     figures = [_figure(figure) for figure in made if figure.panels]
+    scripts = {
+        "theme": script("theme.js"),
+        "plotly": script("vendor/plotly-basic.min.js"),
+        "page": script("page.js"),
+    }
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             study=study,
@@ -188,8 +149,9 @@ def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str
                 "dark": dark(),
             },
             runs_data=_runs_data(arms),
-            policy=_policy(),
-            style=_part("page.css"),
-            scripts=_scripts(),
+            groups=_groups,
+            policy=policy(scripts.values()),
+            style=part("page.css"),
+            scripts=scripts,
         )
     )

@@ -1,0 +1,48 @@
+"""What every page shares: parts read from this folder, templates that escape, and a policy that lets nothing in."""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from reports.names import anchor, clean, prose, verbatim
+from reports.provenance import hours
+
+
+@cache
+def part(name: str) -> str:
+    """The text of a file of this folder."""
+    return files("reports.page").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def script(name: str) -> str:
+    """A script to be written into a page; it may not contain what would end its element."""
+    text = part(name)
+    assert "</script" not in text.lower()
+    return text
+
+
+def policy(scripts: Iterable[str]) -> str:
+    """Content security policy: these very scripts, and nothing from anywhere."""
+    digests = [hashlib.sha256(text.encode()).digest() for text in scripts]
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def environment() -> Environment:
+    """Templates of this folder. Whatever they print is escaped, and a name that is not there is an error."""
+    made = Environment(
+        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(part), trim_blocks=True, lstrip_blocks=True
+    )
+    made.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "sort_keys": True}
+    made.filters.update(clean=clean, prose=prose, verbatim=verbatim, hours=hours)
+    made.globals.update(anchor=anchor)
+    return made
