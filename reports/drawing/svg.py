@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 440.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 48.0, 78.0, 8.0, 44.0
 ROW = 22.0
 """Height of a bar with what is around it."""
-LETTER = 6.1
+LETTER = 7.0
 """Width of a letter of 12 pixels, about: enough to leave room for names."""
 
 

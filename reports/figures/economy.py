@@ -1,6 +1,7 @@
 """What networks cost beside what they reach: time, throughput and energy of arms; error against size."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 from orchestrator.runs import Run
@@ -12,11 +13,13 @@ from reports.published import table_6
 # Costs
 
 COSTS: Mapping[str, tuple[str, Callable[[Run], float | None]]] = {
-    "Training time": ("hours of training a trial", lambda run: run.seconds / 3600 or None),
+    "Training time": ("seconds of training a trial", lambda run: run.seconds or None),
     "Throughput": ("training images per second", lambda run: run.costs.get("images_per_second")),
     "Energy": ("kWh of the device a trial", lambda run: _kilowatt_hours(run)),
 }
 """Panel, axis, and what a run tells."""
+TIMES = ((7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
+"""From how many seconds on time is counted in what."""
 
 
 def _kilowatt_hours(run: Run) -> float | None:
@@ -67,7 +70,27 @@ def _cost_panel(arms: Sequence[MeasuredArm], title: str) -> Panel:
     several = len(machines) > 1
     note = f"On unlike hardware, which is not to be compared: {'; '.join(machines)}." if several else ""
     notes = (note,) if note else tuple(f"On {machine}." for machine in machines)
+    if title == "Training time":
+        axis, bars = _readable(axis, bars)
     return Panel(title=title, lines=tuple(bars), x=Axis(title=axis), y=Axis(title=""), kind="bars", notes=notes)
+
+
+def _readable(axis: str, bars: Sequence[Line]) -> tuple[str, list[Line]]:
+    """In minutes or hours, where seconds are many."""
+    longest = max((bar.median[0] for bar in bars), default=0.0)
+    for least, seconds, name in TIMES:
+        if longest >= least:
+            scaled = [
+                replace(
+                    bar,
+                    median=(bar.median[0] / seconds,),
+                    low=(bar.low[0] / seconds,),
+                    high=(bar.high[0] / seconds,),
+                )
+                for bar in bars
+            ]
+            return axis.replace("seconds", name), scaled
+    return axis, list(bars)
 
 
 def _named(arm: MeasuredArm, arms: Sequence[MeasuredArm]) -> str:
