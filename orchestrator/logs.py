@@ -61,6 +61,18 @@ def last_lines(pieces: Iterator[bytes], lines: int) -> bytes:
     return kept
 
 
+def tail(path: Path, most_bytes: int) -> str:
+    """The end of a log, from a line's beginning on; empty where it cannot be read, or is no file of this folder."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            start = max(0, file.seek(0, os.SEEK_END) - most_bytes)
+            file.seek(start)
+            data = file.read(most_bytes)
+    except OSError:
+        return ""
+    return data[data.find(b"\n") + 1 if start else 0 :].decode(errors="replace")
+
+
 def follow(ledger: Ledger, trial: Followed, attempt: int | None = None, lines: int | None = None) -> Iterator[bytes]:
     """What the attempts said, and what they say until the trial is at its end; at last, in a line, why it is.
 
