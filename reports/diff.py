@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from orchestrator.runs import Curve, Run
@@ -34,17 +35,17 @@ class Gap:
     """A number of both sides. Errors in percent, their difference in points, seconds in seconds."""
 
     name: str
-    a: float | None
-    b: float | None
+    a: float
+    b: float
     n_a: int
     n_b: int
     noise: float | None = None
     """Two standard errors of the difference; None where a side has fewer than two runs."""
 
     @property
-    def difference(self) -> float | None:
+    def difference(self) -> float:
         """`b` minus `a`."""
-        return None if self.a is None or self.b is None else self.b - self.a
+        return self.b - self.a
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,12 @@ class Difference:
     changes: tuple[Change, ...] = ()
     gaps: tuple[Gap, ...] = ()
     curves: tuple[Parting, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether both sides are alike."""
+        parted = any(each.at is not None for each in self.curves)
+        return not (self.changes or parted or any(each.difference for each in self.gaps))
 
 
 # Trials and arms ------------------------------------------------------------------------------------------------------
@@ -188,8 +195,8 @@ def _gap(a: Cell, b: Cell, prefix: str) -> Gap:
     several = a.n > 1 and b.n > 1
     return Gap(
         name=f"{prefix}{TITLES[a.metric]}",
-        a=a.mean,
-        b=b.mean,
+        a=fmean(a.values),
+        b=fmean(b.values),
         n_a=a.n,
         n_b=b.n,
         noise=difference(b.values, a.values).noise if several else None,
@@ -224,7 +231,7 @@ def of_studies(a: RecordedStudy, runs_a: Sequence[Run], b: RecordedStudy, runs_b
         b=b.name,
         changes=(
             *_changes("study", _asked(a), _asked(b)),
-            *_changes("arms", dict.fromkeys(arms_a, "there"), dict.fromkeys(arms_b, "there")),
+            *_alone(list(arms_a), list(arms_b)),
             *[replace(each, part=f"{one.arm.name} {each.part}") for one, other in both
               for each in _arm_changes(one.arm, other.arm)],
             *_attempts([run for arm in arms_a.values() for run in arm.runs],
@@ -233,6 +240,12 @@ def of_studies(a: RecordedStudy, runs_a: Sequence[Run], b: RecordedStudy, runs_b
         ),
         gaps=tuple(each for each in gaps if each.difference or each.n_a != each.n_b),
     )  # fmt: skip
+
+
+def _alone(a: Sequence[str], b: Sequence[str]) -> list[Change]:
+    """Names that one side has and the other has not."""
+    only_a, only_b = (", ".join(name for name in one if name not in other) for one, other in ((a, b), (b, a)))
+    return [Change(part="arms", name="in one alone", a=only_a, b=only_b)] if only_a or only_b else []
 
 
 def _asked(study: RecordedStudy) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from reports.claims import PAPER_CLAIMS, judge
 from reports.published import ImageNetRow, paper_claims, table_2, table_3, table_4, table_6
 from reports.verdicts import Answer, Verdict
 
-State = Literal["measured", "partial", "demonstration", "missing", "computed", "published"]
+State = Literal["measured", "partial", "demonstration", "missing", "computed", "drawing", "published"]
 """`demonstration`: under another recipe than the paper's alone. `computed`: nothing has to be trained for it.
-`published`: no run of this version measures it."""
+`drawing`: of an idea or a network, without a number. `published`: no run of this version measures it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,11 +224,11 @@ _TABLES: Mapping[str, tuple[str, Needs | State]] = {
 _FIGURES: Mapping[str, tuple[str, Needs | State]] = {
     "figure-1": ("Degradation: plain networks of 20 and 56 layers on CIFAR-10",
                  partial(_lines, "cifar10", _has_curve, plain=(20, 56))),
-    "figure-2": ("A building block, as a drawing", "computed"),
-    "figure-3": ("Architectures for ImageNet, as drawings", "computed"),
+    "figure-2": ("A building block of residual learning", "drawing"),
+    "figure-3": ("VGG-19, plain-34 and ResNet-34", "drawing"),
     "figure-4": ("Training of 18 and 34 layers on ImageNet",
                  partial(_lines, "imagenet", _has_curve, plain=(18, 34), residual=(18, 34))),
-    "figure-5": ("A bottleneck block, as a drawing", "computed"),
+    "figure-5": ("A building block and a bottleneck", "drawing"),
     "figure-6": ("Training on CIFAR-10, plain and residual, to 1202 layers",
                  partial(_lines, "cifar10", _has_curve, plain=(20, 32, 44, 56, 110),
                          residual=(20, 32, 44, 56, 110, 1202))),
@@ -274,12 +274,10 @@ def _begun(study: str, arms: Sequence[tuple[str, MeasuredArm]]) -> bool:
 def _standing(need: Need, arms: Sequence[tuple[str, MeasuredArm]]) -> tuple[State, tuple[str, ...]]:
     """How far it is, and the studies whose runs have a part in it. A trial of several studies is one."""
     found = [(name, arm) for name, arm in arms if arm.paper and _is(need, arm)]
-    runs = {run.key: run for _, arm in found for run in arm.runs}.values()
-    done = [run for run in runs if run.outcome is Outcome.FINISHED and need.has(run)]
-    begun = [run for run in runs if run.outcome is not Outcome.MISSING]
-    studies = tuple(
-        dict.fromkeys(name for name, arm in found if any(run.outcome is not Outcome.MISSING for run in arm.runs))
-    )
+    runs = {run.key: run for _, arm in found for run in arm.runs}
+    done = {key for key, run in runs.items() if run.outcome is Outcome.FINISHED and need.has(run)}
+    begun = done | {key for key, run in runs.items() if run.outcome is Outcome.RUNNING}
+    studies = tuple(dict.fromkeys(name for name, arm in found if any(run.key in begun for run in arm.runs)))
     if runs and len(done) == len(runs):
         return "measured", studies
     return ("partial" if begun else "missing"), studies

@@ -156,7 +156,14 @@ def _groups(run: Run, params: Mapping[str, Any], deviations: Sequence[str]) -> t
 
 
 def _parameter(name: str, value: Any, papers: Mapping[str, str]) -> Parameter:
-    return Parameter(name=str(name), value=described(value), paper=papers.get(str(name), ""))
+    return Parameter(name=str(name), value=written(value), paper=papers.get(str(name), ""))
+
+
+def written(value: Any) -> str:
+    """A value as a study file has it, in one line; numbers that were measured to six digits."""
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else described(value)
 
 
 def _files(folder: TrialFolder) -> tuple[File, ...]:

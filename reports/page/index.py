@@ -14,10 +14,11 @@ STATES: Mapping[str, str] = {
     "demonstration": "demonstration",
     "missing": "missing",
     "computed": "computed",
+    "drawing": "a drawing",
     "published": "as published",
 }
 """What the page calls them."""
-TONES: Mapping[str, str] = {"measured": "whole", "missing": "missing"}
+TONES: Mapping[str, str] = {"measured": "whole", "drawing": "missing"}
 FAMILIES: Mapping[str, str] = {
     "DEG": "Degradation", "GRD": "Signals and gradients", "RES": "Residual learning", "SC": "Shortcuts",
     "BOT": "Bottlenecks", "DEP": "Depth on ImageNet", "ENS": "Ensembles and testing", "RSP": "Responses of layers",

@@ -6,8 +6,7 @@ from urllib.parse import quote
 from reports.arms import called
 from reports.draw import draw
 from reports.page.shell import environment, part, policy, script
-from reports.provenance import described
-from reports.trials import TrialFacts, trial_figures
+from reports.trials import TrialFacts, trial_figures, written
 
 TONES: Mapping[str, str] = {
     "finished": "finished", "diverged": "diverged", "failed": "failed", "running": "running", "missing": "missing",
@@ -68,7 +67,7 @@ def trial_page(
         figures=figures,
         headline=_headline(trial),
         probe_names=tuple(names),
-        result=[(name, described(value)) for name, value in trial.run.result.items()],
+        result=[(name, written(value)) for name, value in trial.run.result.items()],
         studies=[(study, address(studies[study.name]) if study.name in studies else "") for study in trial.studies],
         index=address(index) if index else "",
         about=about,

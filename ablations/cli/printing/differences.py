@@ -16,16 +16,15 @@ def print_difference(found: Difference, names: tuple[str, str], console: Console
             table.add_row(escape(each.part), escape(each.name), _value(each.a), _value(each.b))
         print_table(table, console)
     if found.gaps:
-        table = folding_table("came out", "what", "A|", "B|", "B - A|")
+        table = folding_table("came out", "what", "A|", "B|", "B-A|")
         for each in found.gaps:
-            table.add_row(escape(each.name), _mean(each.a, each.n_a), _mean(each.b, each.n_b), _difference(each))
+            n_a, n_b = (each.n_a, each.n_b) if found.kind != "trials" else (0, 0)
+            table.add_row(escape(each.name), _mean(each.a, n_a), _mean(each.b, n_b), _difference(each))
         print_table(table, console)
     if found.same_key:
         for line in _partings(found):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if not (
-        found.changes or any(each.difference for each in found.gaps) or any(c.at is not None for c in found.curves)
-    ):
+    if found.nothing:
         console.print("no difference", highlight=False)
 
 
@@ -33,13 +32,12 @@ def _value(text: str) -> str:
     return escape(text) if text else "[bright_black]none[/]"
 
 
-def _mean(value: float | None, n: int) -> str:
-    return "" if value is None else f"{value:.2f} ({n})"
+def _mean(value: float, n: int) -> str:
+    """With the number of its runs, where there may be several."""
+    return f"{value:.2f} ({n})" if n else f"{value:.2f}"
 
 
 def _difference(gap: Gap) -> str:
-    if gap.difference is None:
-        return ""
     return f"{gap.difference:+z.2f}" + ("" if gap.noise is None else f" ± {gap.noise:.2f}")
 
 
