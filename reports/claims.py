@@ -8,6 +8,8 @@ from orchestrator.runs import Run
 from orchestrator.studies import RecordedStudy
 from reports.arms import MeasuredArm, Pool, gather, pools
 from reports.checks import CHECKS, CHECKS_OF_ALL, caveats
+from reports.evidence import LEVEL, further, p_value
+from reports.noise import holm
 from reports.published import PaperClaim, paper_claims
 from reports.sentences import comparable, decide, parse_claim
 from reports.verdicts import Answer, Finding, NotEnoughError, NotInStudyError, Verdict
@@ -27,7 +29,9 @@ def _undecided(reason: str) -> Finding:
 def _try(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except (NotEnoughError, NotInStudyError) as error:
+    except NotEnoughError as error:
+        return replace(_undecided(str(error)), wanted=error.wanted)
+    except NotInStudyError as error:
         return _undecided(str(error))
 
 
@@ -37,7 +41,7 @@ def _over(comparable: Sequence[Pool], check: Callable[[Pool], Finding]) -> tuple
         try:
             return check(pool), pool
         except NotEnoughError as error:
-            return _undecided(str(error)), pool
+            return replace(_undecided(str(error)), wanted=error.wanted), pool
         except NotInStudyError:
             continue
     return _try(lambda: check(comparable[0])), comparable[0]
@@ -65,64 +69,103 @@ def _check(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Finding:
     return replace(found, caveats=(*caveats(pool.deviations), *found.caveats), measured=pool.title)
 
 
-def _verdict(found: Finding, **claim: str) -> Verdict:
-    """What a check found, beside the claim that it judges."""
-    return Verdict(
-        verdict=found.answer,
-        statistic=found.statistic,
-        numbers=found.numbers,
-        n=found.n,
-        reason=found.reason,
-        caveats=found.caveats,
-        arms=found.arms,
-        **claim,
-    )
+Judged = tuple[Finding, Mapping[str, str]]
+"""What a check found, and the words of the claim: the other fields of its verdict."""
 
 
-def _of_the_paper(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Verdict:
+def _of_the_paper(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Judged:
     found = _check(claim, arms)
-    found = replace(found, caveats=(*found.caveats, *_seeds(claim, arms, found)))
-    return _verdict(
-        found,
-        id=claim.id,
-        text=claim.text,
-        source=claim.source,
-        rule=claim.rule,
-        paper_value=claim.paper_value,
-        measured=found.measured,
-    )
+    words = {
+        "id": claim.id,
+        "text": claim.text,
+        "source": claim.source,
+        "rule": claim.rule,
+        "paper_value": claim.paper_value,
+        "measured": found.measured,
+    }
+    return replace(found, caveats=(*found.caveats, *_seeds(claim, arms, found))), words
 
 
-def _own(claim: Mapping[str, str], arms: Sequence[MeasuredArm]) -> Verdict:
+def _own(claim: Mapping[str, str], arms: Sequence[MeasuredArm]) -> Judged:
     say = claim["say"]
+    words = {
+        "id": claim["id"],
+        "text": claim.get("text") or say,
+        "source": "this study",
+        "rule": f"{say}: {OWN_RULE}",
+    }
     try:
         sentence = parse_claim(say)
     except ValueError as error:
-        found = _undecided(str(error))
-    else:
-        found = (
-            _over(comparable(arms, sentence), lambda pool: decide(pool, sentence))[0]
-            if arms
-            else _undecided("the study has no arm")
-        )
-    text = claim.get("text") or say
-    return _verdict(found, id=claim["id"], text=text, source="this study", rule=f"{say}: {OWN_RULE}")
+        return _undecided(str(error)), words
+    if not arms:
+        return _undecided("the study has no arm"), words
+    return _over(comparable(arms, sentence), lambda pool: decide(pool, sentence))[0], words
 
 
-def _unknown(claim: Mapping[str, str]) -> Verdict:
+def _unknown(claim: Mapping[str, str]) -> Judged:
     found = _undecided("this version does not know a claim of this id")
-    return _verdict(found, id=claim["id"], text=claim.get("text", ""), source="", rule="")
+    return found, {"id": claim["id"], "text": claim.get("text", ""), "source": "", "rule": ""}
+
+
+def _verdict(
+    found: Finding, words: Mapping[str, str], p: float | None, corrected: float | None, tested: int
+) -> Verdict:
+    """A finding beside the words of its claim, as it stands among all claims that were tested."""
+    stands = corrected is None or corrected <= LEVEL or found.answer is Answer.UNDECIDED
+    answer = found.answer if stands else Answer.UNDECIDED
+    reason = (
+        found.reason
+        if stands
+        else (
+            f"it {found.answer.value} by its rule (p = {p:.2g}), but among {_plural(tested, 'claim')} that were tested"
+            f" chance explains as much (Holm: p = {corrected:.2g})"
+        )
+    )
+    open_parts = answer is Answer.UNDECIDED and found.parts
+    return Verdict(
+        verdict=answer,
+        statistic=found.statistic,
+        numbers=found.numbers,
+        n=found.n,
+        reason=reason,
+        caveats=found.caveats,
+        arms=found.arms,
+        raw=found.answer,
+        p=p,
+        p_corrected=corrected,
+        tested=tested if p is not None else 0,
+        further=further(found.parts, LEVEL / tested) if open_parts and tested else dict(found.wanted),
+        **words,
+    )
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _corrected(judged: Sequence[Judged]) -> list[Verdict]:
+    """Each finding with its p value, and with that value as it stands among those of all of them."""
+    raw = [p_value(found.parts, found.answer) for found, _ in judged]
+    known = [p for p in raw if p is not None]
+    corrected = iter(holm(known))
+    return [
+        _verdict(found, words, p, None if p is None else next(corrected), len(known))
+        for (found, words), p in zip(judged, raw, strict=True)
+    ]
 
 
 def judge(study: RecordedStudy, runs: Iterable[Run]) -> list[Verdict]:
     """A verdict for each claim of the study, in its order."""
     arms = gather(study, runs)
     known = paper_claims()
-    return [
-        _own(claim, arms)
-        if "say" in claim
-        else _of_the_paper(known[claim["id"]], arms)
-        if claim["id"] in known
-        else _unknown(claim)
-        for claim in study.claims
-    ]
+    return _corrected(
+        [
+            _own(claim, arms)
+            if "say" in claim
+            else _of_the_paper(known[claim["id"]], arms)
+            if claim["id"] in known
+            else _unknown(claim)
+            for claim in study.claims
+        ]
+    )

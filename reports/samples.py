@@ -73,7 +73,10 @@ def ended(arm: MeasuredArm) -> tuple[Run, ...]:
             f"{done} of {len(arm.runs)} trials of {arm.label} are done; s{waiting[0].seed}: {why_absent(waiting[0])}"
         )
     if len(arm.runs) < 2:
-        raise NotEnoughError(f"needs at least 2 seeds of {arm.label} to know the noise, not {len(arm.runs)}")
+        raise NotEnoughError(
+            f"needs at least 2 seeds of {arm.label} to know the noise, not {len(arm.runs)}",
+            {arm.arm.name: 2 - len(arm.runs)},
+        )
     return arm.runs
 
 

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from models.spec import VARIANT, Shortcut
 from reports.arms import MeasuredArm, Pool, families, pools
 from reports.cells import Metric
-from reports.noise import Difference
+from reports.evidence import Above
+from reports.noise import Difference, from_number
 from reports.samples import Sample, compare, sample
-from reports.verdicts import WITHIN_NOISE, Answer, Finding, exceeds
+from reports.verdicts import WITHIN_NOISE, Answer, Finding
 
 METRICS: Mapping[str, Metric] = {
     "train_error": Metric.TAIL_TRAIN,
@@ -136,21 +137,20 @@ def _against(pool: Pool, sentence: Sentence) -> tuple[Difference, tuple[Sample, 
     left = found(sentence.left)
     sign = 1 if sentence.relation == ">" else -1
     if not isinstance(sentence.right, Term):
-        alone = compare(left, left).gap.error / 2**0.5
-        value = left.mean + sentence.left.plus - sentence.right
-        return Difference(value=sign * value, error=alone), (left,)
+        gap = from_number(left.values, sentence.right - sentence.left.plus)
+        return replace(gap, value=sign * gap.value), (left,)
     right = found(sentence.right)
     gap = compare(left, right).gap
-    value = gap.value + sentence.left.plus - sentence.right.plus
-    return Difference(value=sign * value, error=gap.error), (left, right)
+    return replace(gap, value=sign * (gap.value + sentence.left.plus - sentence.right.plus)), (left, right)
 
 
 def decide(pool: Pool, sentence: Sentence) -> Finding:
     """Holds if the difference exceeds 2 standard errors, fails if it is below minus 2, else undecided."""
     gap, used = _against(pool, sentence)
-    answer = exceeds(gap)
+    names = tuple(dict.fromkeys(each.arm.arm.name for each in used))
+    part = Above(gap=gap, arms=names)
     return Finding(
-        answer=answer,
+        answer=part.answer,
         statistic=f"{', '.join(f'{each} ({each.n})' for each in used)}; difference {gap}",
         n=sum(each.n for each in {each.arm.arm.name: each for each in used}.values()),
         numbers={
@@ -158,7 +158,8 @@ def decide(pool: Pool, sentence: Sentence) -> Finding:
             "two_standard_errors": gap.noise,
             "samples": [{"arm": each.arm.arm.name, **each.numbers} for each in used],
         },
-        reason=WITHIN_NOISE if answer is Answer.UNDECIDED else "",
+        reason=WITHIN_NOISE if part.answer is Answer.UNDECIDED else "",
         caveats=tuple(dict.fromkeys(caveat for each in used for caveat in each.caveats)),
-        arms=tuple(dict.fromkeys(each.arm.arm.name for each in used)),
+        arms=names,
+        parts=(part,),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from reports.noise import Difference
 
@@ -13,6 +13,32 @@ class Answer(StrEnum):
     FAILS = "fails"
     UNDECIDED = "undecided"
     """Too few seeds, missing runs, or a gap within the noise."""
+
+
+class Part(Protocol):
+    """What every part of a rule can say."""
+
+    @property
+    def answer(self) -> Answer:
+        """By the rule alone."""
+        ...
+
+    @property
+    def p_for(self) -> float | None:
+        """How likely so much evidence for it is if it is false; None of what has no noise."""
+        ...
+
+    @property
+    def p_against(self) -> float | None:
+        """How likely so much evidence against it is if it is true."""
+        ...
+
+    def further(self, level: float) -> Mapping[str, int] | None:
+        """Seeds more of each arm that would decide it at this level, were means and spreads the same.
+
+        Empty where it is decided; None where no number up to MOST_SEEDS would.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +57,10 @@ class Finding:
     arms: tuple[str, ...] = ()
     measured: str = ""
     """What the runs are, where they are not the paper's recipe: `measured on digits, 150 iterations`."""
+    parts: tuple[Part, ...] = ()
+    """What the answer rests on; empty where nothing has noise."""
+    wanted: Mapping[str, int] = field(default_factory=dict)
+    """Seeds more of each arm without which nothing can be said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +72,7 @@ class Verdict:
     source: str
     """Where in the paper; `this study` for the study's own."""
     verdict: Answer
+    """By the rule, and corrected for the number of claims that were tested beside it."""
     statistic: str
     numbers: Mapping[str, Any]
     n: int
@@ -53,6 +84,17 @@ class Verdict:
     arms: tuple[str, ...] = ()
     measured: str = ""
     """Of a claim of the paper that was tested on other arms than the paper's: what they are."""
+    raw: Answer = Answer.UNDECIDED
+    """By the rule alone."""
+    p: float | None = None
+    """How likely evidence as strong is by chance; None where the rule knows no noise, or nothing was tested."""
+    p_corrected: float | None = None
+    """The same among all claims that were tested (Holm)."""
+    tested: int = 0
+    """How many these are."""
+    further: Mapping[str, int] | None = field(default_factory=dict)
+    """Seeds more of each arm, by its name, that would decide it at the means and spreads seen; None where no number
+    of seeds would."""
 
 
 class NotInStudyError(Exception):
@@ -60,7 +102,14 @@ class NotInStudyError(Exception):
 
 
 class NotEnoughError(Exception):
-    """An arm that a check needs lacks runs; the text is the reason to print."""
+    """An arm that a check needs lacks runs; the text is the reason to print.
+
+    `wanted` are seeds more of each arm, where these are too few even when all have run.
+    """
+
+    def __init__(self, message: str, wanted: Mapping[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.wanted = wanted or {}
 
 
 def all_of(answers: Iterable[Answer]) -> Answer:

@@ -71,7 +71,7 @@ def _iterations(run: Run) -> list[int]:
 
 def _curves(run: Run) -> bytes:
     """A line for each iteration; an error that the result has and no curve is put into the last line."""
-    lines = {at: {"iteration": at} for at in _iterations(run) or [run.iteration]}
+    lines: dict[int, dict[str, float]] = {at: {"iteration": at} for at in _iterations(run) or [run.iteration]}
     for name, curve in run.curves.items():
         for at, value in zip(curve.iterations, curve.values, strict=True):
             lines[at][name] = value

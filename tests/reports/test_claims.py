@@ -246,3 +246,27 @@ def test_what_was_measured_counts_though_its_data_are_gone() -> None:
     study = make_study(arms, claims=["DEG-01"])
     assert judge(study, runs)[0].verdict is Answer.HOLDS
     assert "is blocked: its data are away" in judge(study, [])[0].reason
+
+
+def test_what_holds_alone_may_not_hold_among_many():
+    """The gap is above two standard errors; among seventeen claims that were tested, chance explains one such."""
+    ends = bent(("A", 1202, 6.79, 0.04))
+    alone = verdict("RES-13", ends)
+    assert (alone.verdict, alone.raw) == (Answer.HOLDS, Answer.HOLDS)
+    assert alone.p == alone.p_corrected
+    arms = {key: make_arm(Network(shortcut=key[0], depth=key[1])) for key in ends}
+    runs = [run for key, arm in arms.items() for run in runs_of(arm, *ends[key])]
+    own = [{"id": f"own-{n}", "say": f"test_error(A, 20) > test_error(A, 110) + 2.{n}"} for n in range(2, 9)]
+    among = judge(make_study(arms.values(), claims=["RES-13", *own]), runs)[0]
+    assert (among.verdict, among.raw, among.p) == (Answer.UNDECIDED, Answer.HOLDS, alone.p)
+    assert among.p_corrected is not None
+    assert among.p_corrected > 0.05
+    assert "among 8 claims" in among.reason
+    assert among.further
+    assert set(among.further) == {"cifar10-resnet-1202-A", "cifar10-resnet-110-A"}
+
+
+def test_one_seed_asks_for_another():
+    found = verdict("DEG-01", PAPER, seeds=1)
+    assert found.further == {"cifar10-plain-56": 1}
+    assert (found.p, found.tested) == (None, 0)
