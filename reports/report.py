@@ -44,3 +44,12 @@ def report_of(study: RecordedStudy, runs: Iterable[Run], about: Mapping[str, str
         about=about,
         unknown=tuple(name for name in names if name not in TABLES),
     )
+
+
+def numbers_of(verdict: Verdict) -> str:
+    """What a verdict rests on, in one line: its statistic, p value, why it is undecided, and on which runs."""
+    chance = ""
+    if verdict.p is not None:
+        among = "" if verdict.p_corrected is None else f", {verdict.p_corrected:.2g} among {verdict.tested} (Holm)"
+        chance = f"p = {verdict.p:.2g}{among}"
+    return "; ".join(part for part in (verdict.statistic, chance, verdict.reason, verdict.measured) if part)

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 
 from reports.report import Report
-from reports.texts.document import document
-from reports.texts.latex import latex
-from reports.texts.markdown import markdown
-from reports.texts.tidy import tidy
+from reports.texts.document import as_json
+from reports.texts.latex import as_latex
+from reports.texts.markdown import as_markdown
+from reports.texts.tidy import as_csv
 
 __all__ = ["WRITERS"]
 
-WRITERS: Mapping[str, Callable[[Report], str]] = {"md": markdown, "csv": tidy, "latex": latex, "json": document}
+WRITERS: Mapping[str, Callable[[Report], str]] = {"md": as_markdown, "csv": as_csv, "latex": as_latex, "json": as_json}
 """By the name that `--format` gives."""

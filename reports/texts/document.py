@@ -16,7 +16,7 @@ FORMAT = 1
 """Of the document; grows when a name changes its meaning or goes, not when one is added."""
 
 
-def document(report: Report) -> str:
+def as_json(report: Report) -> str:
     """JSON, indented. NaN and infinity are the texts `nan`, `inf` and `-inf`."""
     return json.dumps(_plain(_facts(report)), indent=1, allow_nan=False) + "\n"
 

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from reports.names import prose
 from reports.page.summary import opening
-from reports.report import Report
+from reports.report import Report, numbers_of
 from reports.tables import Table
 from reports.tables.entries import Column, Row
 
@@ -54,7 +54,7 @@ def _printed(character: str) -> str:
     return f"{{[}}U+{ord(character):04X}{{]}}"
 
 
-def latex(report: Report) -> str:
+def as_latex(report: Report) -> str:
     """A document that compiles with pdfLaTeX and the packages booktabs, longtable, graphicx, textcomp and geometry."""
     parts = [
         "\\documentclass[10pt]{article}",
@@ -75,12 +75,7 @@ def _verdicts(report: Report) -> list[str]:
     if not report.verdicts:
         return []
     rows = [
-        [
-            each.verdict.value,
-            escaped(each.id),
-            escaped(each.text),
-            escaped("; ".join(part for part in (each.statistic, each.reason, each.measured) if part)),
-        ]
+        [each.verdict.value, escaped(each.id), escaped(each.text), escaped(numbers_of(each))]
         for each in report.verdicts
     ]
     head = _line(["verdict", "claim", "says", "numbers"])

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from reports.names import prose
 from reports.page.summary import departures, gaps, opening
-from reports.report import Report
+from reports.report import Report, numbers_of
 from reports.tables import Table
 from reports.tables.entries import Row
 
@@ -21,11 +21,11 @@ def escaped(text: str) -> str:
     return _STARTS_A_BLOCK.sub(lambda found: f"{found[1]}{found[2][:-1]}\\{found[2][-1]}", said).strip()
 
 
-def markdown(report: Report) -> str:
+def as_markdown(report: Report) -> str:
     """The whole report as text."""
     parts = [
         f"# {escaped(report.study.question)}",
-        f"Study `{_code(report.study.name)}`. {escaped(opening(report.arms, report.verdicts))}",
+        f"Study {escaped(report.study.name)}. {escaped(opening(report.arms, report.verdicts))}",
         *_demonstrations(report),
         *_verdicts(report),
         *[part for table in report.tables for part in _table(table)],
@@ -34,10 +34,6 @@ def markdown(report: Report) -> str:
         *_provenance(report),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _code(text: str) -> str:
-    return prose(text).replace("`", "'")
 
 
 def _demonstrations(report: Report) -> list[str]:
@@ -56,7 +52,7 @@ def _verdicts(report: Report) -> list[str]:
             f"**{each.verdict.value}**",
             escaped(each.id),
             escaped(each.text),
-            escaped("; ".join(part for part in (each.statistic, each.reason, each.measured, *each.caveats) if part)),
+            escaped("; ".join((numbers_of(each), *each.caveats))),
         )
         for each in report.verdicts
     ]
@@ -95,4 +91,4 @@ def _missing(report: Report) -> list[str]:
 def _provenance(report: Report) -> list[str]:
     lines = [f"- {escaped(fact.label)}: {escaped('; '.join(fact.values))}" for fact in report.facts]
     command = report.about.get("command")
-    return ["## Provenance", "\n".join([*lines, *([f"- command: `{_code(command)}`"] if command else [])])]
+    return ["## Provenance", "\n".join([*lines, *([f"- command: {escaped(command)}"] if command else [])])]

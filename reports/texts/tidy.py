@@ -14,7 +14,7 @@ from orchestrator.runs import Run
 from reports.cells import Cell, Metric
 from reports.names import clean, prose
 from reports.provenance import described
-from reports.report import Report
+from reports.report import Report, numbers_of
 from reports.tables import Table
 from reports.tables.entries import Entry, Row
 from reports.verdicts import Verdict
@@ -45,7 +45,7 @@ def _field(value: Any) -> Any:
     return "" if value is None else value
 
 
-def tidy(report: Report) -> str:
+def as_csv(report: Report) -> str:
     """The table as CSV with a header, which one `pandas.read_csv` reads."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
@@ -145,7 +145,7 @@ def _of_claim(verdict: Verdict, used: Sequence[Run]) -> dict[str, Any]:
         "runs": " ".join(run.key for run in used),
         "text": verdict.verdict.value,
         "kind": "verdict",
-        "note": prose("; ".join(part for part in (verdict.text, verdict.statistic, verdict.reason) if part)),
+        "note": prose(f"{verdict.text} {numbers_of(verdict)}"),
         "recipe": prose(verdict.measured),
     }
 

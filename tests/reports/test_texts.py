@@ -1,0 +1,292 @@
+"""Reports as text: the numbers of the tables, whoever reads them, and nothing that a name could make of them."""
+
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import replace
+
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import DIGITS_DEVIATIONS, digits, imagenet_like, make_arm, make_run, make_runs, make_study, paper_like
+from test_page import HOSTILE, hostile, unfinished
+
+from models.spec import Network
+from reports.cells import Metric, measure
+from reports.published import table_6
+from reports.report import Report, numbers_of, report_of
+from reports.texts import WRITERS
+from reports.texts.latex import LETTERS
+from reports.texts.latex import escaped as latex_escaped
+from reports.texts.markdown import escaped as markdown_escaped
+from reports.texts.tidy import COLUMNS, guarded
+
+ABOUT = {"version": "0.1.0", "command": "ablate report digits-demo --format csv"}
+
+
+def report(made=digits) -> Report:
+    return report_of(*made(), ABOUT)
+
+
+def frame(text: str) -> pandas.DataFrame:
+    return pandas.read_csv(io.StringIO(text))
+
+
+# Every format
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_the_same_runs_give_the_same_text(form: str) -> None:
+    """In whatever order they come."""
+    study, runs = paper_like()
+    assert WRITERS[form](report_of(study, runs, ABOUT)) == WRITERS[form](report_of(study, runs[::-1], ABOUT))
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("made", [digits, paper_like, imagenet_like, unfinished])
+def test_every_format_holds_every_verdict(form: str, made) -> None:
+    found = report(made)
+    text = WRITERS[form](found)
+    for each in found.verdicts:
+        assert each.id in text.replace("\\_", "_")
+    assert text.endswith("\n")
+
+
+@pytest.mark.parametrize("form", ["md", "latex", "csv"])
+def test_a_report_without_runs_says_why_cells_are_empty(form: str) -> None:
+    study = make_study([make_arm(Network(depth=20, shortcut="A"))], tables=("table-6", "table", "table-99"))
+    text = WRITERS[form](report_of(study, [], ABOUT))
+    assert "not run" in text
+    if form == "md":
+        assert "The study asks for table table-99, which this version does not have." in text.replace("\\", "")
+
+
+def test_numbers_of_a_verdict_name_chance_and_reason() -> None:
+    first = report().verdicts[0]
+    assert first.p is not None
+    told = numbers_of(replace(first, p=0.0123, p_corrected=0.045, tested=9, reason="few seeds"))
+    assert told == f"{first.statistic}; p = 0.012, 0.045 among 9 (Holm); few seeds; {first.measured}"
+    assert "Holm" not in numbers_of(replace(first, p_corrected=None))
+    assert "p = " not in numbers_of(replace(first, p=None))
+
+
+# CSV
+
+
+def test_one_read_csv_gives_the_measured_numbers() -> None:
+    """Table 6: mean, spread, interval, the paper's value and the difference, as the table has them, with the runs."""
+    made = report(paper_like)
+    lines = frame(WRITERS["csv"](made))
+    assert list(lines.columns) == list(COLUMNS)
+    last = lines[(lines.table == "table-6") & (lines.kind == "measured") & lines.column.str.contains("last test error")]
+    assert len(last) == sum(not row.quoted and row.layers is not None for row in table_6())
+    arms = {arm.network.depth: arm for arm in made.arms if arm.network.shortcut == "A"}
+    papers = {row.layers: row.comparable for row in table_6() if not row.quoted}
+    for _, line in last.iterrows():
+        depth = int(re.findall(r"\d+", str(line.row))[-1])
+        cell = measure(arms[depth], Metric.LAST_TEST)
+        assert cell.mean is not None
+        assert cell.sd is not None
+        assert cell.interval is not None
+        assert line["mean"] == pytest.approx(cell.mean, abs=1e-6)
+        assert line["sd"] == pytest.approx(cell.sd, abs=1e-6)
+        assert (line["low"], line["high"]) == pytest.approx(cell.interval, abs=1e-6)
+        assert line["n"] == cell.n
+        assert line["paper"] == pytest.approx(papers[depth], abs=1e-6)
+        assert line["difference"] == pytest.approx(cell.mean - papers[depth], abs=1e-6)
+        assert line["runs"].split() == list(cell.keys)
+        assert line["unit"] == "%"
+        assert line["recipe"] == "the paper's"
+
+
+def test_two_measurements_of_a_row_have_each_its_own_difference() -> None:
+    """Table 3: top-1 is not compared with the top-5 that the paper prints beside it."""
+    lines = frame(WRITERS["csv"](report(imagenet_like)))
+    ours = lines[(lines.table == "table-3") & (lines.kind == "measured") & lines.difference.notna()]
+    assert len(ours) == 14
+    assert (ours.difference.abs() < 0.2).all()
+    assert ((ours["mean"] - ours.paper - ours.difference).abs() < 1e-5).all()
+
+
+def test_every_line_says_where_its_number_comes_from() -> None:
+    made = report()
+    lines = frame(WRITERS["csv"](made))
+    assert (lines.study == "digits-demo").all()
+    assert (lines.study_sha256 == made.study.sha256).all()
+    assert (lines.ablate == "0.1.0").all()
+    measured = lines[lines.kind == "measured"]
+    assert (measured.commit == "0123456789abcdef0123456789abcdef01234567").all()
+    assert (measured.versions == "python 3.11.2, torch 2.11.0").all()
+    assert (measured.recipe == "; ".join(DIGITS_DEVIATIONS)).all()
+
+
+def test_seconds_are_seconds_and_the_quoted_are_quoted() -> None:
+    lines = frame(WRITERS["csv"](report(paper_like)))
+    assert set(lines[lines.column == "seconds (n)"].unit) == {"s"}
+    quoted = lines[lines.kind == "quoted"]
+    assert set(quoted.row) >= {"Maxout", "NIN", "DSN"}
+    assert quoted.runs.isna().all()
+
+
+def test_an_empty_cell_has_no_number_and_a_reason() -> None:
+    lines = frame(WRITERS["csv"](report(unfinished)))
+    empty = lines[(lines.kind == "empty") & (lines.table == "table-6")]
+    assert empty["mean"].isna().all()
+    assert empty.value.isna().all()
+    assert empty.text.notna().all()
+
+
+@given(st.text())
+def test_no_field_is_a_formula(text: str) -> None:
+    """What a spreadsheet would run begins with a `'`, and a guarded field is not guarded again."""
+    found = guarded(text)
+    assert found in (text, f"'{text}")
+    if found.lstrip() and found.lstrip()[0] in "=+-@\t\r":
+        float(found)
+    assert guarded(found) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("-3.5", "-3.5"), ("+7", "+7"), ("-x", "'-x"), ("\t=1", "'\t=1"),
+     ("  =1", "'  =1"), ("plain", "plain"), ("", ""), ("-1-2", "'-1-2")],
+)  # fmt: skip
+def test_the_guard(text: str, found: str) -> None:
+    assert guarded(text) == found
+
+
+# Hostile names
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names_stay_text(name: str) -> None:
+    found = report_of(*hostile(name), {"version": name, "command": name})
+    rows = list(csv.reader(io.StringIO(WRITERS["csv"](found))))
+    assert {len(row) for row in rows} == {len(COLUMNS)}
+    for field in (field for row in rows for field in row):
+        assert not re.match(r"[=+@\t\r]|-(?!\d+(\.\d+)?$)", field)
+        assert not re.search("[\u202a-\u202e\u2028\u2029\x00-\x08]", field)
+    assert "<" not in WRITERS["md"](found)
+    assert "://" not in WRITERS["md"](found)
+    unescaped = re.sub(r"\\[A-Za-z]+(\{\})?|\\.", "", WRITERS["latex"](found).replace("{!}{%\n", ""))
+    assert not set(unescaped) & set("#%~^_")
+    assert json.loads(WRITERS["json"](found))["study"]["name"] == name
+
+
+def test_a_row_of_markdown_has_as_many_cells_as_its_head() -> None:
+    for name in HOSTILE:
+        text = WRITERS["md"](report_of(*hostile(f"a|b`{name}"), ABOUT))
+        grids = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+        assert grids
+        for grid in grids:
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in grid}) == 1
+
+
+@given(st.text())
+def test_markdown_makes_nothing_of_a_text(text: str) -> None:
+    found = markdown_escaped(text)
+    assert "\n" not in found
+    assert not re.search(r"(?<!\\)(\\\\)*[`*_\[\]|~]", found)
+    assert not re.search(r"<|>|://|@", found)
+    assert not re.match(r"#|[-+] |\d+[.)] ", found)
+
+
+@given(st.text())
+def test_latex_makes_nothing_of_a_text(text: str) -> None:
+    """Braces balance, and what is left without known commands has no special character and prints anywhere."""
+    found = latex_escaped(text)
+    bare = re.sub(r"\$\\[a-z]+\$|\$-\$|\\text[a-z]+\{\}|\\ldots\{\}|\\[{}$&#%_]", "", found)
+    depth = 0
+    for character in bare:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert not set(bare) & set("\\$&#%_^")
+    assert all(each.isascii() or each in LETTERS for each in found)
+    assert "--" not in bare
+    assert not found.startswith(("[", "*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("50 % & _x_ #1 $2", "50 \\% \\& \\_x\\_ \\#1 \\$2"),
+        ("a\\b{c}~^", "a\\textbackslash{}b\\{c\\}\\textasciitilde{}\\textasciicircum{}"),
+        ("[3×3, 64] × 2", "{[}3$\\times$3, 64{]} $\\times$ 2"),
+        ("−0.09 ± 0.1", "$-$0.09 $\\pm$ 0.1"),
+        ("a--b", "a-{}-b"),
+        ("中", "{[}U+4E2D{]}"),
+        ("Müller", "Müller"),
+    ],
+)
+def test_latex_by_example(text: str, found: str) -> None:
+    assert latex_escaped(text) == found
+
+
+# LaTeX and Markdown
+
+
+def test_latex_is_a_whole_document_with_a_table_each() -> None:
+    found = report(paper_like)
+    text = WRITERS["latex"](found)
+    begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+    assert sorted(begun) == sorted(ended)
+    assert begun[0] == ended[-1] == "document"
+    assert text.count("\\toprule") == text.count("\\midrule") == text.count("\\bottomrule") == len(found.tables) + 1
+    for name in ("booktabs", "longtable", "graphicx"):
+        assert name in text
+    body = text.split("\\begin{tabular}")[1]
+    columns = len(found.tables[0].columns)
+    rows = [line for line in body.split("\\midrule")[1].split("\\bottomrule")[0].splitlines() if line]
+    assert len(rows) == len(found.tables[0].rows)
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {columns - 1}
+    assert "\\textit{Maxout}" in text
+
+
+def test_a_long_table_runs_over_pages() -> None:
+    arms = [make_arm(Network(depth=6 * n + 2), seeds=1) for n in range(1, 46)]
+    text = WRITERS["latex"](report_of(make_study(arms), [make_run(arm, 0, test=9, train=1) for arm in arms], ABOUT))
+    assert text.count("\\begin{longtable}") == 2  # depth against shortcut, and every arm
+    assert "\\endhead" in text
+
+
+def test_markdown_has_the_numbers_the_reasons_and_the_command() -> None:
+    text = WRITERS["md"](report(unfinished))
+    assert "| failed: CUDA out of memory |" in text
+    assert "*Maxout*" in text
+    assert "ablate report digits-demo --format csv" in text
+    assert "Not the paper's recipe" in WRITERS["md"](report())
+    assert "Not the paper's recipe" not in WRITERS["md"](report(paper_like))
+
+
+# JSON
+
+
+def test_json_names_the_runs_behind_every_number() -> None:
+    data = json.loads(WRITERS["json"](report(paper_like)))
+    assert (data["format"], data["kind"]) == (1, "report")
+    runs = {each["key"] for each in data["runs"]}
+    cells = [e["cell"] for t in data["tables"] for row in t["rows"] for e in row["entries"] if "cell" in e]
+    assert len(cells) > 30
+    for cell in cells:
+        assert set(cell["runs"]) <= runs
+        assert cell["n"] == len(cell["runs"]) == len(cell["values"])
+    assert {each["verdict"] for each in data["claims"]} <= {"holds", "fails", "undecided"}
+    assert data["provenance"]["study file, sha256"] == [data["study"]["sha256"]]
+    assert all(each["attempts"] for each in data["runs"])
+
+
+def test_json_has_no_nan() -> None:
+    arm = make_arm(Network(depth=20), seeds=2)
+    runs = [replace(run, result={**run.result, "last_test_error": math.nan}) for run in make_runs(arm, 9, 1)]
+    data = json.loads(WRITERS["json"](report_of(make_study([arm]), runs, ABOUT)), parse_constant=pytest.fail)
+    assert data["runs"][0]["result"]["last_test_error"] == "nan"
+
+
+def test_the_writers_are_those_of_the_command_line() -> None:
+    from ablations.cli.verbs.results import Format
+
+    assert {"html", *WRITERS} == set(Format.__args__)
