@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from reports.names import prose
+from reports.names import clean, prose
 from reports.page.summary import opening
 from reports.report import Report, numbers_of
 from reports.tables import Table
@@ -31,19 +31,27 @@ SPECIAL = {
     "…": "\\ldots{}",
     "–": "--",
     "\u00a0": "~",
+    "\0": "\\hspace{0pt}",
 }
 """What LaTeX reads otherwise than as itself. A bracket in braces is no argument of the line before."""
 _JOINED = re.compile(r"(?<=[-<>,'`?!])(?=[-<>,'`])")
 """Between characters of which fonts make one, as a dash of two hyphens."""
+_LONG = re.compile(r"\S{40}(?=\S)")
+"""A word that may be broken after it, where it goes on: one of thousands of letters has no place on any page."""
 LETTERS = "ÄÖÜäöüßÀÁÂÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕØÙÚÛÝàáâãåæçèéêëìíîïñòóôõøùúûýÿ"
 """Beyond ASCII, what every installation prints with T1 fonts."""
+IN_A_CELL = 80
+"""Characters of a table's entry; of a longer reason, the page and the other formats have the rest."""
+IN_A_CAPTION = 1000
+"""Characters; LaTeX sets a caption on one line first, which has an end."""
 ON_ONE_PAGE = 40
 """Rows; a longer table runs over several pages."""
 
 
 def escaped(text: str) -> str:
     """A text that LaTeX prints as it is; a character that a plain installation lacks is named by its code point."""
-    return "{}".join("".join(map(_printed, part)) for part in _JOINED.split(prose(text)))
+    breakable = _LONG.sub(lambda found: f"{found[0]}\0", prose(text))
+    return "{}".join("".join(map(_printed, part)) for part in _JOINED.split(breakable))
 
 
 def _printed(character: str) -> str:
@@ -75,7 +83,7 @@ def _verdicts(report: Report) -> list[str]:
     if not report.verdicts:
         return []
     rows = [
-        [each.verdict.value, escaped(each.id), escaped(each.text), escaped(numbers_of(each))]
+        [each.verdict.value, escaped(clean(each.id, IN_A_CELL)), escaped(each.text), escaped(numbers_of(each))]
         for each in report.verdicts
     ]
     head = _line(["verdict", "claim", "says", "numbers"])
@@ -84,7 +92,7 @@ def _verdicts(report: Report) -> list[str]:
 
 def _table(table: Table) -> str:
     kinds = "".join("r" if column.numeric else "l" for column in table.columns)
-    caption = escaped(f"{table.title}. {table.caption}")
+    caption = escaped(clean(f"{table.title}. {table.caption}", IN_A_CAPTION))
     head = _heads(table.columns)
     rows = [_line(_cells(row)) for row in table.rows]
     short = len(rows) <= ON_ONE_PAGE
@@ -94,7 +102,7 @@ def _table(table: Table) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    texts = [escaped(entry.text) for entry in row.entries]
+    texts = [escaped(clean(entry.text, IN_A_CELL)) for entry in row.entries]
     return [f"\\textit{{{text}}}" if row.quoted and text else text for text in texts]
 
 
@@ -104,13 +112,13 @@ def _line(cells: Iterable[str]) -> str:
 
 def _heads(columns: Sequence[Column]) -> str:
     """The titles, and over them the headings of groups with a rule each, where there are any."""
-    titles = _line([escaped(column.title) for column in columns])
+    titles = _line([escaped(clean(column.title, IN_A_CELL)) for column in columns])
     if not any(column.group for column in columns):
         return titles
     cells, rules, at = [], [], 1
     for name, group in groupby(columns, key=lambda column: column.group):
         width = len(list(group))
-        cells.append(f"\\multicolumn{{{width}}}{{c}}{{{escaped(name)}}}")
+        cells.append(f"\\multicolumn{{{width}}}{{c}}{{{escaped(clean(name, IN_A_CELL))}}}")
         rules += [f"\\cmidrule(lr){{{at}-{at + width - 1}}}"] if name else []
         at += width
     return "\n".join((_line(cells), " ".join(rules), titles))

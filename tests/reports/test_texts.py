@@ -5,7 +5,11 @@ import io
 import json
 import math
 import re
+import shutil
+import subprocess
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pandas
 import pytest
@@ -198,7 +202,7 @@ def test_markdown_makes_nothing_of_a_text(text: str) -> None:
 def test_latex_makes_nothing_of_a_text(text: str) -> None:
     """Braces balance, and what is left without known commands has no special character and prints anywhere."""
     found = latex_escaped(text)
-    bare = re.sub(r"\$\\[a-z]+\$|\$-\$|\\text[a-z]+\{\}|\\ldots\{\}|\\[{}$&#%_]", "", found)
+    bare = re.sub(r"\$\\[a-z]+\$|\$-\$|\\text[a-z]+\{\}|\\ldots\{\}|\\hspace\{0pt\}|\\[{}$&#%_]", "", found)
     depth = 0
     for character in bare:
         depth += {"{": 1, "}": -1}.get(character, 0)
@@ -220,6 +224,7 @@ def test_latex_makes_nothing_of_a_text(text: str) -> None:
         ("a--b", "a-{}-b"),
         ("中", "{[}U+4E2D{]}"),
         ("Müller", "Müller"),
+        ("x" * 41, f"{'x' * 40}\\hspace{{0pt}}x"),
     ],
 )
 def test_latex_by_example(text: str, found: str) -> None:
@@ -244,6 +249,15 @@ def test_latex_is_a_whole_document_with_a_table_each() -> None:
     assert len(rows) == len(found.tables[0].rows)
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {columns - 1}
     assert "\\textit{Maxout}" in text
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex (Debian: texlive-latex-recommended)")
+@pytest.mark.parametrize("made", [digits, paper_like, unfinished, *[partial(hostile, name) for name in HOSTILE]])
+def test_latex_compiles(tmp_path: Path, made) -> None:
+    (tmp_path / "report.tex").write_text(WRITERS["latex"](report(made)), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-1500:]
 
 
 def test_a_long_table_runs_over_pages() -> None:
