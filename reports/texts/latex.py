@@ -63,11 +63,11 @@ def _printed(character: str) -> str:
 
 
 def as_latex(report: Report) -> str:
-    """A document that compiles with pdfLaTeX and the packages booktabs, longtable, graphicx, textcomp and geometry."""
+    """A document that compiles with pdfLaTeX and the packages booktabs, caption, longtable, graphicx, textcomp and geometry."""
     parts = [
         "\\documentclass[10pt]{article}",
         "\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n\\usepackage[margin=2cm]{geometry}",
-        "\\usepackage{booktabs,longtable,graphicx,textcomp}",
+        "\\usepackage{booktabs,caption,longtable,graphicx,textcomp}",
         "\\begin{document}",
         f"\\section*{{{escaped(report.study.question)}}}",
         f"Study {escaped(report.study.name)}. {escaped(opening(report.arms, report.verdicts))}",
@@ -128,7 +128,7 @@ def _fitted(kinds: str, caption: str, head: str, rows: Iterable[str]) -> str:
     """On one page, and made smaller where it is wider than the text."""
     return "\n".join(
         (
-            f"\\begin{{table}}[htbp]\n\\centering\n\\caption{{{caption}}}",
+            f"\\begin{{table}}[htbp]\n\\centering\n\\caption*{{{caption}}}",
             "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
             f"\\begin{{tabular}}{{{kinds}}}\n\\toprule",
             head,
@@ -143,7 +143,7 @@ def _long(kinds: str, caption: str, head: str, rows: Iterable[str]) -> str:
     """Over as many pages as it needs, with its head on each."""
     return "\n".join(
         (
-            f"\\begin{{longtable}}{{{kinds}}}\n\\caption{{{caption}}}\\\\",
+            f"\\begin{{longtable}}{{{kinds}}}\n\\caption*{{{caption}}}\\\\",
             f"\\toprule\n{head}\n\\midrule\n\\endhead\n\\bottomrule\n\\endfoot",
             *rows,
             "\\end{longtable}",
