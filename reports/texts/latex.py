@@ -63,7 +63,7 @@ def _printed(character: str) -> str:
 
 
 def as_latex(report: Report) -> str:
-    """A document that compiles with pdfLaTeX and the packages booktabs, caption, longtable, graphicx, textcomp and geometry."""
+    """A document that compiles with pdfLaTeX and the packages of its first lines."""
     parts = [
         "\\documentclass[10pt]{article}",
         "\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n\\usepackage[margin=2cm]{geometry}",
