@@ -195,11 +195,16 @@ def _attempts(run: Run, folder: TrialFolder, alive: bool) -> tuple[AttemptFacts,
             number=number,
             ended=str(each.get("cause") or ("at work" if alive and number == last else "killed")),
             reason=str(each.get("reason") or ""),
-            record={str(name): described(value) for name, value in each.items() if name not in ("cause", "reason")},
+            record={str(name): written(value) for name, value in each.items() if _told(name, value)},
             log=tails.get(number, ""),
         )
         for number, each in enumerate(run.attempts, start=1)
     )
+
+
+def _told(name: str, value: Any) -> bool:
+    """Whether it says something that is not said elsewhere."""
+    return name not in ("cause", "reason") and value not in (None, "", [], {})
 
 
 def _printed(text: str) -> str:
