@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -22,7 +22,7 @@ from orchestrator.driver import Driver, DriverRecord
 from orchestrator.ledger import Ledger, last_line
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.planning.simulate import simulate
-from orchestrator.queue import Queue, Standing, occupied
+from orchestrator.queue import Queue, Standing, joint, occupied
 from orchestrator.steering import Cancellation, forget, take
 from orchestrator.studies import RecordedStudy, sole_run, write_study
 from orchestrator.tracking.addresses import default_uri, without_password
@@ -55,6 +55,10 @@ class Limits:
     """GPU-hours, or core-hours of trials that need no GPU."""
 
 
+Round = tuple[RecordedStudy, Callable[[], Plan]]
+"""A study, and what compares it with the ledger; that is called once the study is held."""
+
+
 def run(
     study: RecordedStudy,
     planner: Callable[[], Plan],
@@ -64,33 +68,62 @@ def run(
     *,
     tracking: str | None,
     console: Console,
+    following: Callable[[Standing], Round | None] = lambda _: None,
 ) -> Standing:
     """Submit exactly what the ledger misses and resume what is partial; again, and nothing is submitted.
 
-    `planner` compares what is asked with the ledger; it is called once the study is held.
+    `following` is asked after each round whether the study goes on with more trials, on the same cluster and budget; it
+    is told how the run stands. A round in which anything failed, was cancelled or not begun is the last.
 
     Raises StudyInUse if another run of the study is at work.
     """
-    results = Path(setting.results)
+    results, stands = Path(setting.results), Standing(total=0)
     with sole_run(results, study.name):
-        write_study(results, study)
-        forget(results, study.name)
-        now = planner()
-        submitted = select(now.open, limits.only)
-        _say(now, submitted, console)
-        with _forwarding(results, study.name, tracking, console):
-            if not submitted:
-                return Standing(total=0)
-            if limits.budget_hours is not None and (least := _cheapest_hours(submitted)) > limits.budget_hours:
-                console.print(
-                    f"nothing begins: the budget is {limits.budget_hours:g} hours, and the cheapest open trial is"
-                    f" expected to take {least:.2g}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
-                return Standing(total=len(submitted), unaffordable=[each.trial.key for each in submitted])
-            with cluster() as joined:
-                return _run(study.name, submitted, setting, joined, limits, console)
+        submitted = _asked(results, (study, planner), limits, console)
+        with _forwarding(results, study.name, tracking, console), ExitStack() as held:
+            at: Cluster | None = None
+            while True:
+                left = _left(limits, stands)
+                if submitted and (none := _unaffordable(submitted, left, console)) is not None:
+                    return joint(stands, none)
+                if submitted:
+                    at = at or held.enter_context(cluster())
+                    stands = joint(stands, _run(study.name, submitted, setting, at, left, console))
+                over = stands.failed or stands.cancelled or stands.unaffordable
+                if over or (now := following(stands)) is None:
+                    return stands
+                submitted = _asked(results, now, limits, console)
+
+
+def _asked(results: Path, now: Round, limits: Limits, console: Console) -> list[PlannedTrial]:
+    """Remember the study as it is run now, and say what of it is to be submitted."""
+    study, planner = now
+    write_study(results, study)
+    forget(results, study.name)
+    planned = planner()
+    submitted = select(planned.open, limits.only)
+    _say(planned, submitted, console)
+    return submitted
+
+
+def _unaffordable(submitted: Sequence[PlannedTrial], limits: Limits, console: Console) -> Standing | None:
+    """How the round ends where the budget is too small for any of its trials."""
+    if limits.budget_hours is None or (least := _cheapest_hours(submitted)) <= limits.budget_hours:
+        return None
+    console.print(
+        f"nothing begins: the budget is {limits.budget_hours:g} hours, and the cheapest open trial is"
+        f" expected to take {least:.2g}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return Standing(total=len(submitted), unaffordable=[each.trial.key for each in submitted])
+
+
+def _left(limits: Limits, stands: Standing) -> Limits:
+    """What further rounds may cost."""
+    if limits.budget_hours is None:
+        return limits
+    return replace(limits, budget_hours=max(0.0, limits.budget_hours - stands.spent_seconds / 3600))
 
 
 def _run(

@@ -82,6 +82,21 @@ class Standing:
     """GPU-seconds (core-seconds of trials without a GPU) of the attempts that have ended."""
 
 
+def joint(one: Standing, other: Standing) -> Standing:
+    """Two rounds of a run, both of which are over, as one."""
+    return Standing(
+        total=one.total + other.total,
+        done=[*one.done, *other.done],
+        failed={**one.failed, **other.failed},
+        cancelled={**one.cancelled, **other.cancelled},
+        unaffordable=[*one.unaffordable, *other.unaffordable],
+        submitted=one.submitted + other.submitted,
+        interruptions={**one.interruptions, **other.interruptions},
+        set_aside={**one.set_aside, **other.set_aside},
+        spent_seconds=one.spent_seconds + other.spent_seconds,
+    )
+
+
 class Queue:
     """The open trials of a plan, the nodes they may run on, and what the user asked for beside.
 

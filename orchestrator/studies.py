@@ -63,6 +63,9 @@ class RecordedStudy:
     figures: Sequence[str]
     claims: Sequence[Mapping[str, str]]
     """`{"id": "DEG-01"}` names a claim of the paper; `{"id", "say", "text"}` is the study's own."""
+    looks: int = 1
+    """How often the claims were looked at to see whether seeds were to be added, this time included: who looks often
+    enough finds something."""
 
 
 def write_study(results: Path, study: RecordedStudy) -> None:

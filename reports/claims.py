@@ -109,19 +109,12 @@ def _unknown(claim: Mapping[str, str]) -> Judged:
 
 
 def _verdict(
-    found: Finding, words: Mapping[str, str], p: float | None, corrected: float | None, tested: int
+    found: Finding, words: Mapping[str, str], p: float | None, corrected: float | None, tested: int, looks: int
 ) -> Verdict:
-    """A finding beside the words of its claim, as it stands among all claims that were tested."""
+    """A finding beside the words of its claim, as it stands among all claims that were tested, at this look."""
     stands = corrected is None or corrected <= LEVEL or found.answer is Answer.UNDECIDED
     answer = found.answer if stands else Answer.UNDECIDED
-    reason = (
-        found.reason
-        if stands
-        else (
-            f"it {found.answer.value} by its rule (p = {p:.2g}), but among {_plural(tested, 'claim')} that were tested"
-            f" chance explains as much (Holm: p = {corrected:.2g})"
-        )
-    )
+    reason = found.reason if stands else _chance(found.answer, p, corrected, tested, looks)
     open_parts = answer is Answer.UNDECIDED and found.parts
     return Verdict(
         verdict=answer,
@@ -135,8 +128,17 @@ def _verdict(
         p=p,
         p_corrected=corrected,
         tested=tested if p is not None else 0,
-        further=further(found.parts, LEVEL / tested) if open_parts and tested else dict(found.wanted),
+        further=further(found.parts, LEVEL / tested / (looks + 1)) if open_parts and tested else dict(found.wanted),
         **words,
+    )
+
+
+def _chance(answer: Answer, p: float | None, corrected: float | None, tested: int, looks: int) -> str:
+    """Why what a rule says does not stand."""
+    look = f", at look {looks}" if looks > 1 else ""
+    return (
+        f"it {answer.value} by its rule (p = {p:.2g}), but among {_plural(tested, 'claim')} that were tested{look}"
+        f" chance explains as much (corrected p = {corrected:.2g})"
     )
 
 
@@ -144,13 +146,16 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def _corrected(judged: Sequence[Judged]) -> list[Verdict]:
-    """Each finding with its p value, and with that value as it stands among those of all of them."""
+def _corrected(judged: Sequence[Judged], looks: int) -> list[Verdict]:
+    """Each finding with its p value, and with that value as it stands among those of all of them and at this look.
+
+    Seeds that are added until a claim is decided make chance findings likelier, so p counts once for each look.
+    """
     raw = [p_value(found.parts, found.answer) for found, _ in judged]
     known = [p for p in raw if p is not None]
-    corrected = iter(holm(known))
+    corrected = iter([min(1.0, looks * p) for p in holm(known)])
     return [
-        _verdict(found, words, p, None if p is None else next(corrected), len(known))
+        _verdict(found, words, p, None if p is None else next(corrected), len(known), looks)
         for (found, words), p in zip(judged, raw, strict=True)
     ]
 
@@ -167,5 +172,6 @@ def judge(study: RecordedStudy, runs: Iterable[Run]) -> list[Verdict]:
             if claim["id"] in known
             else _unknown(claim)
             for claim in study.claims
-        ]
+        ],
+        study.looks,
     )

@@ -88,6 +88,17 @@ BudgetOption = Annotated[
         help="Begin nothing that would spend more, and stop what runs when it is spent; core-hours without a GPU.",
     ),
 ]
+UntilDecidedOption = Annotated[
+    bool,
+    typer.Option(
+        "--until-decided",
+        help="At the end judge the claims, and give seeds to the arms of those that more seeds would decide; again and"
+        " again, within the budget.",
+    ),
+]
+MostSeedsOption = Annotated[
+    int, typer.Option("--most-seeds", min=2, max=1000, help="Seeds of an arm that --until-decided goes to, at most.")
+]
 OpenOption = Annotated[
     bool, typer.Option("--allow-open-cluster", help="Use a cluster that asks for no token and is not this machine's.")
 ]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ablations.cli.clusters import code_digest, code_root, refuse_address, refuse_what_does_not_fit, usable
+from ablations.cli.deciding import MOST_SEEDS, refuse_undecidable
 from ablations.cli.exits import INTERRUPTED, UNREACHABLE, fail
 from ablations.cli.hardware import choose_device, refuse_without_gpu, trials_per_gpu
 from ablations.cli.loading import load_study, trials_of
@@ -17,6 +18,7 @@ from ablations.cli.options import (
     DeviceOption,
     JsonOption,
     JudgedResultsOption,
+    MostSeedsOption,
     OnlyOption,
     OpenOption,
     PerGpuOption,
@@ -26,6 +28,7 @@ from ablations.cli.options import (
     StudyArgument,
     TrackingOption,
     TrackOption,
+    UntilDecidedOption,
 )
 from ablations.cli.output import print_json, stdout
 from ablations.cli.tracking import tracking_uri
@@ -49,6 +52,8 @@ def submit(
     commit_seconds: CommitOption = 30.0,
     only: OnlyOption = None,
     budget: BudgetOption = None,
+    until_decided: UntilDecidedOption = False,
+    most_seeds: MostSeedsOption = MOST_SEEDS,
     follow: Annotated[bool, typer.Option("--follow", help="Print the job's log until it ends.")] = False,
     allow_open: OpenOption = False,
     as_json: JsonOption = False,
@@ -68,11 +73,14 @@ def submit(
     _see_absolute("--data", data or results)
     tracking_uri(tracking, results)  # what is no address here is none there
     head, loaded = Head(address), load_study(study, overrides, seeds)
+    if until_decided:
+        refuse_undecidable(loaded, only)
     wanted = asked_for(loaded, only)
     trials_per_gpu(per_gpu, "cuda")  # a word that is no number is wrong on any cluster
     file = None if study in shipped() else (f"{loaded.name}.yaml", loaded.text)
     arguments = [file[0] if file else study, *(f"--set={each}" for each in overrides or ())]
     arguments += [f"--only={each}" for each in wanted] + ([] if track else ["--no-track"])
+    arguments += ["--until-decided", f"--most-seeds={most_seeds}"] if until_decided else []
     values = {
         "--seeds": seeds,
         "--data": data or results / "sources",

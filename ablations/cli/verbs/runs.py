@@ -1,6 +1,7 @@
 """Running a study from here: `plan` and `run`."""
 
 import shlex
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ import typer
 
 from ablations.cli.clusters import look_at, lost, refuse_what_does_not_fit
 from ablations.cli.datasets import beyond_memory, prepare_data
+from ablations.cli.deciding import MOST_SEEDS, Rounds, as_far, looked_at, refuse_undecidable
 from ablations.cli.directories import refuse_read_only
 from ablations.cli.exits import DAMAGED, INTERRUPTED, TRIALS_FAILED, UNREACHABLE, fail
 from ablations.cli.hardware import (
@@ -30,6 +32,7 @@ from ablations.cli.options import (
     DataOption,
     DeviceOption,
     JsonOption,
+    MostSeedsOption,
     OnlyOption,
     OpenOption,
     PerGpuOption,
@@ -40,12 +43,14 @@ from ablations.cli.options import (
     StudyArgument,
     TrackingOption,
     TrackOption,
+    UntilDecidedOption,
 )
 from ablations.cli.output import print_json, program, stderr, stdout
 from ablations.cli.tracking import tracking_uri
 from ablations.reader import StudyError
 
 if TYPE_CHECKING:
+    from ablations.study import Study
     from orchestrator.planning.packing import Packed
     from orchestrator.planning.plan import Plan
     from reports.gantt import Gantt
@@ -143,11 +148,12 @@ def run(
     allow_open: OpenOption = False,
     only: OnlyOption = None,
     budget: BudgetOption = None,
+    until_decided: UntilDecidedOption = False,
+    most_seeds: MostSeedsOption = MOST_SEEDS,
 ) -> None:
     """Run what the ledger misses of a study, and resume what is partial; again, and nothing is submitted."""
     from ablations.attempt import setting
     from ablations.cli.printing.progress import print_ending
-    from ablations.trials import recorded
     from orchestrator.cluster import embedded, joined
     from orchestrator.drive import Limits
     from orchestrator.drive import run as drive
@@ -155,6 +161,8 @@ def run(
     from orchestrator.planning.packing import prepare
 
     loaded = load_study(study, overrides, seeds)
+    if until_decided:
+        refuse_undecidable(loaded, only)
     limits = Limits(slots=slots, only=asked_for(loaded, only), budget_hours=budget)
     results, console = results.resolve(), stderr()
     uri = tracking_uri(tracking, results) if track else None
@@ -163,9 +171,15 @@ def run(
     on = choose_device(device, joining)
     sharing = trials_per_gpu(per_gpu, on)
     refuse_without_gpu(loaded, on)
-    trials, nodes = trials_of(loaded, on), joining or this_machine(on, sharing, slots)
+    nodes = joining or this_machine(on, sharing, slots)
     hardware = "" if head and on == "cuda" else hardware_model(on)
-    planner = partial(prepare, trials, Ledger(results), nodes, hardware, sharing, most=slots)
+    loaded, looks = as_far(loaded, results) if until_decided else (loaded, 1)
+
+    def planner_of(study: "Study") -> "Callable[[], Packed]":
+        return partial(prepare, trials_of(study, on), Ledger(results), nodes, hardware, sharing, most=slots)
+
+    rounds = Rounds(loaded, looks, results, most_seeds, planner_of, console)
+    planner = planner_of(loaded)
     planned = planner()
     if head:
         refuse_what_does_not_fit([each.trial for each in planned.open], limits.only, nodes)
@@ -174,15 +188,16 @@ def run(
     for each in [] if head else beyond_memory(each.trial for each in planned.open):
         typer.echo(f"warning: {each}", err=True)
     standing = drive(
-        recorded(loaded),
+        looked_at(loaded, looks),
         planner,
         setting(results, on, commit_seconds),
         partial(joined, head.address, lost, head.token) if head else partial(embedded, int(nodes[0].cpus), lost),
         limits,
         tracking=uri,
         console=console,
+        following=rounds.following if until_decided else lambda _: None,
     )
-    print_ending(standing, {trial.key: trial.name for trial in trials}, console)
+    print_ending(standing, rounds.names, console)
     where = ["--results", str(results)] if results != RESULTS.resolve() else []
     following = shlex.join(["report", study, *where])
     console.print(f"next: {program()} {following}", highlight=False, markup=False, soft_wrap=True)
