@@ -31,7 +31,7 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """`network`, `recipe`, `data`: parameters that belong together."""
+    """`network`, `recipe`, `data`, `result`: values that belong together."""
 
     title: str
     parameters: tuple[Parameter, ...]
@@ -67,6 +67,8 @@ class AttemptFacts:
     reason: str
     record: Mapping[str, str]
     """Everything that was recorded of it, in words."""
+    traceback: str
+    """Of the error that ended it."""
     log: str
     """The end of what it printed."""
 
@@ -145,13 +147,19 @@ def _params(run: Run, folder: TrialFolder) -> Mapping[str, Any]:
 
 def _groups(run: Run, params: Mapping[str, Any], deviations: Sequence[str]) -> tuple[Group, ...]:
     papers = {found["name"]: found["paper"] for each in deviations if (found := _DEPARTURE.fullmatch(each))}
-    parts = {name: params.get(name) for name in ("network", "recipe", "data")}
-    rest = {name: value for name, value in params.items() if name not in parts}
-    rest = {"key": run.key} | rest
+    rest = {name: value for name, value in params.items() if not isinstance(value, Mapping)}
+    parts = {name: value for name, value in params.items() if isinstance(value, Mapping)}
+    recipe = {"recipe": parts.pop("recipe")} if "recipe" in parts else {}
+    every = parts | {"trial": {"key": run.key} | rest} | ({"result": run.result} if run.result else {}) | recipe
     return tuple(
-        Group(title=title, parameters=tuple(_parameter(name, value, papers) for name, value in values.items()))
-        for title, values in (*parts.items(), ("trial", rest))
-        if isinstance(values, Mapping)
+        Group(
+            title=title,
+            parameters=tuple(
+                _parameter(name, value, papers if title in ("network", "recipe") else {})
+                for name, value in values.items()
+            ),
+        )
+        for title, values in every.items()
     )
 
 
@@ -196,6 +204,7 @@ def _attempts(run: Run, folder: TrialFolder, alive: bool) -> tuple[AttemptFacts,
             ended=str(each.get("cause") or ("at work" if alive and number == last else "killed")),
             reason=str(each.get("reason") or ""),
             record={str(name): written(value) for name, value in each.items() if _told(name, value)},
+            traceback=str(each.get("traceback") or ""),
             log=tails.get(number, ""),
         )
         for number, each in enumerate(run.attempts, start=1)
@@ -204,7 +213,7 @@ def _attempts(run: Run, folder: TrialFolder, alive: bool) -> tuple[AttemptFacts,
 
 def _told(name: str, value: Any) -> bool:
     """Whether it says something that is not said elsewhere."""
-    return name not in ("cause", "reason") and value not in (None, "", [], {})
+    return name not in ("cause", "reason", "traceback") and value not in (None, "", [], {})
 
 
 def _printed(text: str) -> str:

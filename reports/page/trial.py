@@ -6,12 +6,12 @@ from urllib.parse import quote
 from reports.arms import called
 from reports.draw import draw
 from reports.page.shell import environment, part, policy, script
-from reports.trials import TrialFacts, trial_figures, written
+from reports.trials import TrialFacts, trial_figures
 
 TONES: Mapping[str, str] = {
     "finished": "finished", "diverged": "diverged", "failed": "failed", "running": "running", "missing": "missing",
     "partial": "partial", "error": "error", "killed": "killed", "at work": "running", "stopped": "stopped",
-    "interrupted": "stopped",
+    "interrupted": "stopped", "ended": "finished",
 }  # fmt: skip
 """The colour of each word."""
 HEADLINE = (
@@ -67,7 +67,6 @@ def trial_page(
         figures=figures,
         headline=_headline(trial),
         probe_names=tuple(names),
-        result=[(name, written(value)) for name, value in trial.run.result.items()],
         studies=[(study, address(studies[study.name]) if study.name in studies else "") for study in trial.studies],
         index=address(index) if index else "",
         about=about,

@@ -71,7 +71,7 @@ def test_what_departs_from_the_paper_stands_beside_the_papers_value(tmp_path: Pa
         "lr": ("0.03", "0.1"),
     }
     assert facts.paper is False
-    assert [group.title for group in facts.groups] == ["network", "recipe", "data", "trial"]
+    assert [group.title for group in facts.groups] == ["network", "data", "trial", "result", "recipe"]
 
 
 def test_values_are_written_as_a_study_file_has_them(tmp_path: Path, one) -> None:
@@ -104,6 +104,24 @@ def test_attempts_say_how_they_ended_and_what_they_printed(tmp_path: Path, one) 
     assert first.log == "old\nstep 2\nlast line"
     assert second.log == ""
     assert first.record["versions"] == "python 3.11.2, torch 2.11.0"
+
+
+def test_a_failure_has_its_reason_and_its_traceback(tmp_path: Path) -> None:
+    arm = make_arm(Network(depth=20), seeds=1)
+    error = {
+        **ATTEMPT,
+        "cause": "error",
+        "reason": "ValueError: no",
+        "traceback": "Traceback\n  line 1\nValueError: no",
+    }
+    run = make_run(arm, 0, test=9, train=1, outcome=Outcome.FAILED, iteration=400, attempts=(error,))
+    facts = recorded(tmp_path, make_study([arm]), run)
+    (attempt,) = facts.attempts
+    assert (facts.standing, attempt.ended, attempt.reason) == ("failed", "error", "ValueError: no")
+    assert "traceback" not in attempt.record
+    source = trial_page(facts, about=ABOUT, studies={})
+    assert "Traceback\n  line 1\nValueError: no</pre>" in source
+    assert "failed at iteration 400 of 64,000, after 6 s of training: ValueError: no" in Page(source).text
 
 
 def test_files_have_the_checksums_of_the_commit(tmp_path: Path, one) -> None:
