@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def find(name: str, ledger: Ledger, studies: list[RecordedStudy]) -> list[Follow
     """The trials of this name, or whose key begins so: those that were begun, and those of a study that was run."""
     names = {key: f"{arm.name}.s{seed}" for study in studies for arm in study.arms for seed, key in arm.trials}
     for key in ledger.trials():
-        if key not in names and (about := ledger.folder(key).about()):
-            names[key] = str(about["name"])
+        with suppress(LedgerError):  # a damaged record is in nobody's way
+            if key not in names and (about := ledger.folder(key).about()):
+                names[key] = str(about.get("name"))
     return [
         Followed(key=key, name=called, studies=tuple(each.name for each in studies if _has(each, key)))
         for key, called in names.items()

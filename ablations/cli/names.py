@@ -35,11 +35,8 @@ def recorded_trial(name: str, ledger: "Ledger") -> "tuple[RecordedArm, dict[str,
     """The trial of this name or key, from the ledger alone."""
     from orchestrator.studies import RecordedArm
 
-    found = [
-        dict(about)
-        for key in ledger.trials()
-        if (about := ledger.folder(key).about()) and (about["name"] == name or key.startswith(name))
-    ]
+    seen = [about for key in ledger.trials() if (about := _about(key, name, ledger))]
+    found = [about for about in seen if about["name"] == name or about["key"].startswith(name)]
     if not found:
         raise StudyError(_no_such_trial(name, ledger))
     if len(found) > 1:
@@ -57,6 +54,21 @@ def recorded_trial(name: str, ledger: "Ledger") -> "tuple[RecordedArm, dict[str,
         trials=[(about["seed"], about["key"])],
     )
     return arm, about
+
+
+def _about(key: str, name: str, ledger: "Ledger") -> dict[str, Any] | None:
+    """What a trial is. One whose record is damaged is in nobody's way but of who names it by its key."""
+    from orchestrator.ledger import LedgerError
+
+    try:
+        about = ledger.folder(key).about()
+        if about and not {"name", "arm", "seed", "parameters", "multiply_adds"} <= about.keys():
+            raise LedgerError(f"{ledger.folder(key).path}/trial.json: damaged (it is incomplete); remove the folder")
+    except LedgerError:
+        if key.startswith(name):
+            raise
+        return None
+    return dict(about) if about else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -194,6 +194,17 @@ def test_a_damaged_trial_is_a_note_and_not_the_end(place: Path) -> None:
     assert "commit.json: damaged" in (place / f"results/studies/_trials/{key}.html").read_text()
 
 
+@pytest.mark.parametrize("text", ["{", '{"key": "KEY", "params": {}}'])
+def test_a_damaged_trial_is_in_no_others_way(place: Path, text: str) -> None:
+    """Who names it by its key is told."""
+    key = facts(place, "show", "digits-plain-56.s0", "--json")["key"]
+    (place / "results/trials" / key / "trial.json").write_text(text.replace("KEY", key))
+    assert TRIAL in good(place, "show", TRIAL)
+    assert f"{key}/trial.json: damaged" in refused(place, "show", key, code=5)
+    assert "no difference" in good(place, "diff", TRIAL, TRIAL)
+    assert "digits-plain-56.s0" in refused(place, "show", "digits-plain-56.s0")
+
+
 # One trial ------------------------------------------------------------------------------------------------------------
 
 

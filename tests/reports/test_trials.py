@@ -209,6 +209,16 @@ def test_structure_and_links(tmp_path: Path, one) -> None:
     assert "src" not in {name for _, attributes in page.elements for name in attributes}
 
 
+def test_its_charts_stand_on_the_page(tmp_path: Path, one, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are drawn, with what each shows in words."""
+    monkeypatch.setattr("reports.page.trial.draw", lambda figure: [{"svg": "<svg></svg>"} for _ in figure.panels])
+    page = page_of(recorded(tmp_path, *one))
+    charts = [each for each in page.all("div") if each.get("role") == "img"]
+    assert len(charts) == len(page.all("svg")) >= 1
+    assert "Final test error" in (charts[0]["aria-label"] or "")
+    assert "curves" in page.ids
+
+
 def test_a_page_that_is_not_there_is_not_linked(tmp_path: Path, one) -> None:
     page = page_of(recorded(tmp_path, *one))
     assert all((each["href"] or "").startswith("#") for each in page.all("a"))
