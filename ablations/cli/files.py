@@ -24,4 +24,8 @@ def write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path.resolve(), text)
+    try:
+        write_text(path.resolve(), text)
+    except OSError as error:
+        error.filename = str(path)  # not the part of it that lies beside until it is whole
+        raise

@@ -413,9 +413,9 @@ def test_a_file_that_this_user_may_not_open_is_one_line(
     monkeypatch.chdir(place)
 
     def refused(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", "page.html")
+        raise PermissionError(13, "Permission denied", ".page.html.part")
 
-    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr("orchestrator.ledger.write_text", refused)
     assert with_gpus(monkeypatch, [], "report", "tiny.yaml", "--results", "results", "--to", "page.html") == 2
     said = capsys.readouterr().err
     assert said == "error: page.html: Permission denied; make it yours with chown or chmod, or name another\n"
