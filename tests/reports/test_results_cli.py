@@ -123,6 +123,11 @@ def test_the_page_lies_in_the_results_or_where_it_is_asked_for(place: Path) -> N
     assert ours.read_bytes() == there.read_bytes()
 
 
+def test_the_command_that_makes_it_again_has_all_that_was_given(tmp_path: Path) -> None:
+    given = ("report", "digits-depth", "--set", "recipe.iterations=60", "--seeds", "2", "--format", "md")
+    assert f"- command: ablate {' '.join(given)}\n" in good(tmp_path, *given)
+
+
 def test_a_report_can_be_written_to_what_is_no_file(place: Path) -> None:
     printed = good(place, "report", "digits-demo", "--format", "md", "--to", "/dev/stdout")
     assert printed.startswith("# Does depth")

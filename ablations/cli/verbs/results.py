@@ -116,11 +116,13 @@ def report(
     if study is None:
         raise StudyError("a report is of a study: name one (`ablate studies` lists those that ship), or give --all")
     record, runs = recorded_runs(study, overrides, seeds, results)
+    changed = [word for each in overrides or () for word in ("--set", each)]
+    command = ["report", study, *changed, *([] if seeds is None else ["--seeds", str(seeds)])]
     if form != "html":
-        _report_text(record, runs, form, to, study)
+        _report_text(record, runs, form, to, _about(*command, "--format", form))
         return
     path = to or results / "studies" / record.name / "report.html"
-    _write_page(path, record, runs, _about("report", study))
+    _write_page(path, record, runs, _about(*command))
     typer.echo(f"page: {path.resolve()}")
     typer.echo(f"MLflow: {where_seen(tracking, results)}")
 
@@ -131,11 +133,13 @@ def _write_page(path: Path, record: "RecordedStudy", runs: "Iterable[Run]", abou
     write(path, render(record, runs, about=about))
 
 
-def _report_text(record: "RecordedStudy", runs: "Iterable[Run]", form: str, to: Path | None, study: str) -> None:
+def _report_text(
+    record: "RecordedStudy", runs: "Iterable[Run]", form: str, to: Path | None, about: Mapping[str, str]
+) -> None:
     from reports.report import report_of
     from reports.texts import WRITERS
 
-    text = WRITERS[form](report_of(record, runs, _about("report", study, "--format", form)))
+    text = WRITERS[form](report_of(record, runs, about))
     if to is None:
         typer.echo(text, nl=False)
         return
