@@ -31,11 +31,11 @@ MOST_SEEDS = 1000
 MOST_ENTRIES = 10_000
 
 Table = Literal["table", "table-1", "table-2", "table-3", "table-4", "table-5", "table-6"]
-Figure = Literal["curves", "figure-1", "figure-4", "figure-6", "figure-7"]
+Figure = Literal["curves", "figure-1", "figure-4", "figure-6", "figure-7", "gradients", "costs", "sizes"]
 REPORT_TABLES: tuple[str, ...] = get_args(Table)
 """`table` is one of any study's arms; the others are the paper's."""
 REPORT_FIGURES: tuple[str, ...] = get_args(Figure)
-"""`curves` draws any study's arms; the others are the paper's."""
+"""`curves`, `gradients`, `costs` and `sizes` draw any study's arms; the others are the paper's."""
 
 PAPER_CLAIM = r"[A-Z]{2,3}-\d\d"
 _CLAIM = rf"^({PAPER_CLAIM}|[a-z0-9-]+)$"

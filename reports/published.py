@@ -252,6 +252,31 @@ def paper_curves(figure: PaperFigure) -> tuple[PaperCurve, ...]:
     return tuple(_curve(first[name], points[name]) for name in points)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PaperResponses:
+    """Standard deviations of the layer responses of one network, read off Figure 7 to about 0.05, largest first."""
+
+    shortcut: Shortcut
+    depth: int
+    values: tuple[float, ...]
+
+
+@cache
+def paper_responses() -> tuple[PaperResponses, ...]:
+    """The lower panel of Figure 7."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in _rows("fig7_std_sorted"):
+        found.setdefault(row["model"], []).append((int(row["rank"]), float(row["std"])))
+    return tuple(
+        PaperResponses(
+            shortcut="none" if model.startswith("plain") else "A",
+            depth=int(model.split("-")[1]),
+            values=tuple(value for _, value in sorted(points)),
+        )
+        for model, points in found.items()
+    )
+
+
 @cache
 def plain_facts() -> Mapping[int, PlainFact]:
     """By depth."""

@@ -9,7 +9,7 @@ from orchestrator.studies import RecordedStudy
 from reports.arms import MeasuredArm, gather
 from reports.cells import Metric, measure
 from reports.claims import judge
-from reports.draw import CONFIG, dark, draw
+from reports.drawing import CONFIG, dark, draw
 from reports.figures import FIGURES, Figure
 from reports.names import anchor, clean
 from reports.page.shell import environment, part, policy, script

@@ -116,9 +116,9 @@ def _elsewhere(verdicts: Sequence[Verdict]) -> str:
 # The data behind a figure
 
 
-def _at(line: Line, iteration: int) -> str:
+def _at(line: Line, iteration: float) -> str:
     """Median and range at the last point up to an iteration."""
-    known = [place for place, at in enumerate(line.iterations) if at <= iteration]
+    known = [place for place, at in enumerate(line.x) if at <= iteration]
     if not known:
         return ""
     place = known[-1]
@@ -127,13 +127,13 @@ def _at(line: Line, iteration: int) -> str:
     return f"{line.median[place]:.2f} ({line.low[place]:.2f} to {line.high[place]:.2f})"
 
 
-def milestones(lines: Sequence[Line], drops: Sequence[int]) -> tuple[int, ...]:
+def milestones(lines: Sequence[Line], drops: Sequence[int]) -> tuple[float, ...]:
     """Iterations at which a figure's data table reads its lines: each learning-rate drop, and the end."""
-    end = max((line.iterations[-1] for line in lines), default=0)
+    end = max((line.x[-1] for line in lines), default=0)
     return (*[drop for drop in drops if drop < end], end)
 
 
-def line_table(figure: Figure) -> tuple[tuple[int, ...], tuple[LineSummary, ...]]:
+def line_table(figure: Figure) -> tuple[tuple[float, ...], tuple[LineSummary, ...]]:
     """Columns and rows of the data table of a figure."""
     lines = [line for panel in figure.panels for line in panel.lines]
     places = milestones(lines, sorted({drop.iteration for panel in figure.panels for drop in panel.drops}))

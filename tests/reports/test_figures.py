@@ -22,7 +22,11 @@ from synthetic import (
 from models.spec import Network
 from orchestrator.runs import Curve, Outcome
 from reports.arms import gather
-from reports.draw import CONFIG, THEMES, dark, draw, place, text, views
+from reports.drawing import CONFIG, dark, draw
+from reports.drawing.axes import place
+from reports.drawing.plotly import text
+from reports.drawing.plotly import ways as views
+from reports.drawing.themes import THEMES
 from reports.figures import FIGURES, Figure, band, line
 
 
@@ -37,7 +41,7 @@ def figure_of(name: str, made) -> Figure:
 
 def test_a_band_is_median_lowest_and_highest():
     made = band("plain-20", 20, "test_error", [{100: 9.0, 200: 5.0}, {100: 7.0, 200: 6.0}, {100: 8.0, 300: 1.0}])
-    assert made.iterations == (100,)
+    assert made.x == (100,)
     assert (made.median, made.low, made.high, made.n) == ((8.0,), (7.0,), (9.0,), 3)
 
 
@@ -58,7 +62,7 @@ def test_figure_6_has_the_papers_panels():
     assert [panel.title for panel in figure.panels] == ["Plain", "ResNet", "ResNet-110 and ResNet-1202"]
     depths = [sorted({each.depth for each in panel.lines}) for panel in figure.panels]
     assert depths == [[20, 32, 44, 56], [20, 32, 44, 56, 110], [110, 1202]]
-    assert [panel.y_range for panel in figure.panels] == [(0.0, 20.0)] * 3
+    assert [panel.y.range for panel in figure.panels] == [(0.0, 20.0)] * 3
     assert [drop.iteration for drop in figure.panels[0].drops] == [32_000, 48_000]
     assert "74.0 ± 0.1 (5) % and is not displayed" in figure.panels[0].notes[0]
 
@@ -74,7 +78,7 @@ def test_the_papers_curves_lie_only_beside_the_papers_networks():
     run = make_run(arm, 0, test=9, train=1, curves={"test_error": curve(20, 15)})
     (other,) = FIGURES["figure-6"](gather(make_study([arm]), [run]))
     assert not any(each.paper for panel in other.panels for each in panel.lines)
-    assert other.panels[0].y_range is None
+    assert other.panels[0].y.range is None
     assert "2,000 iterations" in other.title
 
 
@@ -110,7 +114,7 @@ def test_figure_4_has_the_papers_panels():
         for paper in (True, False):
             drawn = [(each.depth, each.metric) for each in panel.lines if each.paper == paper]
             assert sorted(drawn) == [(d, metric) for d in (18, 34) for metric in ("test_error", "train_error")]
-        assert (panel.x_range, panel.y_range) == ((0.0, 600_000.0), (20.0, 60.0))
+        assert (panel.x.range, panel.y.range) == ((0.0, 600_000.0), (20.0, 60.0))
         assert [drop.iteration for drop in panel.drops] == [150_000, 300_000, 450_000]
     (quiet,) = [
         each for each in figure.panels[1].lines if each.paper and (each.depth, each.metric) == (34, "test_error")
@@ -118,7 +122,7 @@ def test_figure_4_has_the_papers_panels():
     (mine,) = [
         each for each in figure.panels[1].lines if not each.paper and (each.depth, each.metric) == (34, "test_error")
     ]
-    assert (quiet.label, quiet.median[-1], quiet.iterations[-1]) == ("ResNet-34, the paper's", 28.23, 550_000)
+    assert (quiet.label, quiet.median[-1], quiet.x[-1]) == ("ResNet-34, the paper's", 28.23, 550_000)
     assert (mine.label, mine.n, mine.median) == ("ResNet-34 A", 3, quiet.median)
     assert "compare differences between curves, not levels" in figure.caption
     assert draw(figure)[0]["layout"]["xaxis"]["title"]["text"] == "iterations (1e4)"
@@ -132,7 +136,7 @@ def test_figure_4_of_another_recipe_has_its_own_axes_and_none_of_the_papers_curv
     (figure,) = FIGURES["figure-4"](gather(make_study([small]), [run]))
     assert figure.title == "The panels of Figure 4, measured on samples, 300 iterations"
     (panel,) = figure.panels
-    assert (panel.title, panel.x_range, panel.y_range) == ("ResNet", None, None)
+    assert (panel.title, panel.x.range, panel.y.range) == ("ResNet", None, None)
     assert [each.paper for each in panel.lines] == [False]
     assert "the paper's curves are not drawn" in figure.caption
     assert FIGURES["figure-4"](gather(make_study([make_arm(imagenet(50, "B"), IMAGENET_RECIPE)]), [])) == ()

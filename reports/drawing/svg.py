@@ -1,0 +1,211 @@
+"""Panels as drawings that need no script: what the page shows first, what is printed, and what can be saved."""
+
+import html
+from collections.abc import Iterator, Sequence
+
+from reports.drawing.axes import (
+    View,
+    along,
+    end_labels,
+    powers,
+    shown,
+    ticks,
+    unit,
+    views,
+    x_range,
+    x_title,
+)
+from reports.drawing.plotly import METRIC_WORDS
+from reports.drawing.themes import FONT, THEMES, named
+from reports.figures.lines import Line, Panel
+from reports.names import clean
+
+WIDTH, HEIGHT = 440.0, 320.0
+LEFT, RIGHT, TOP, BOTTOM = 48.0, 78.0, 8.0, 44.0
+ROW = 22.0
+"""Height of a bar with what is around it."""
+LETTER = 7.0
+"""Width of a letter of 12 pixels, about: enough to leave room for names."""
+
+
+def _ink(name: str, what: str = "stroke") -> str:
+    return f"{what}:var(--c-{name},{THEMES[name][0]})"
+
+
+def _number(value: float) -> str:
+    """With one decimal at most: a tenth of a pixel is not seen."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _label(value: float) -> str:
+    """A tick as people write it: 0.5, 20, 1.5M, 3.6G."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
+    return f"{value:g}"
+
+
+def _text(
+    x: float, y: float, words: str, *, anchor: str = "middle", ink: str = "text", size: float = 12, more: str = ""
+) -> str:
+    return (
+        f'<text x="{_number(x)}" y="{_number(y)}" text-anchor="{anchor}" font-size="{size:g}" '
+        f'style="{_ink(ink, "fill")}"{more}>{html.escape(clean(words))}</text>'
+    )
+
+
+class _Box:
+    """The rectangle inside the axes, in pixels."""
+
+    def __init__(self, panel: Panel, view: View, left: float, height: float, right: float) -> None:
+        self.panel, self.view = panel, view
+        self.left, self.top, self.right, self.bottom = left, TOP, WIDTH - right, height - BOTTOM
+
+    def x(self, value: float) -> float:
+        return self.left + along(self.panel, value) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        return self.bottom - self.view.height(value) * (self.bottom - self.top)
+
+    def points(self, x: Sequence[float], y: Sequence[float]) -> str:
+        """A path; what lies far outside is cut, so that numbers stay short."""
+        low, high = self.top - 2 * HEIGHT, self.bottom + 2 * HEIGHT
+        pairs = [(_number(self.x(a)), _number(min(high, max(low, self.y(b))))) for a, b in zip(x, y, strict=True)]
+        return "M" + "L".join(f"{a} {b}" for a, b in pairs)
+
+
+def svg(panel: Panel, id: str) -> str:  # noqa: A002 - the name of the attribute
+    """The panel in its first view. `id` must be its own on the page."""
+    return _bars(panel) if panel.kind == "bars" else _plot(panel, id)
+
+
+def _open(height: float) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {height:g}" aria-hidden="true" '
+        f'focusable="false" font-family="{html.escape(FONT)}">'
+    )
+
+
+def _plot(panel: Panel, id: str) -> str:  # noqa: A002
+    view = next(iter(views(panel).values()))
+    names = [name for _, name, _ in end_labels(panel, view)]
+    right = max([RIGHT, *[LETTER * len(clean(name)) + 12 for name in names]])
+    box = _Box(panel, view, LEFT, HEIGHT, min(right, WIDTH / 3))
+    clip = f"{id}-inside"
+    return "".join(
+        [
+            _open(HEIGHT),
+            f'<clipPath id="{clip}"><rect x="{box.left:g}" y="{box.top:g}" width="{box.right - box.left:g}" '
+            f'height="{box.bottom - box.top:g}"/></clipPath>',
+            *_grid(box),
+            *_rules(box),
+            f'<g clip-path="url(#{clip})" fill="none">',
+            *[_band(box, each) for each in panel.lines if each.shown and each.band and panel.kind == "curves"],
+            *[
+                _line(box, each)
+                for each in sorted(panel.lines, key=lambda line: not line.paper)
+                if each.shown and each.x
+            ],
+            "</g>",
+            *_names(box),
+            "</svg>",
+        ]
+    )
+
+
+def _grid(box: _Box) -> Iterator[str]:
+    panel, view = box.panel, box.view
+    heights = powers(view.low, view.high) if view.logarithmic else ticks(view.low, view.high)
+    low, high = x_range(panel)
+    places = powers(low, high) if panel.x.logarithmic else ticks(low, high)
+    down = "".join(f"M{box.left:g} {_number(box.y(at))}H{box.right:g}" for at in heights)
+    across = "".join(f"M{_number(box.x(at * unit(panel)))} {box.top:g}V{box.bottom:g}" for at in places)
+    yield f'<path d="{down}{across}" style="{_ink("grid")}"/>'
+    yield f'<path d="M{box.left:g} {box.top:g}V{box.bottom:g}H{box.right:g}" fill="none" style="{_ink("axis")}"/>'
+    for at in heights:
+        yield _text(box.left - 6, box.y(at) + 4, _label(at), anchor="end")
+    for at in places:
+        yield _text(box.x(at * unit(panel)), box.bottom + 17, _label(at))
+    middle = (box.top + box.bottom) / 2
+    yield _text((box.left + box.right) / 2, box.bottom + 36, x_title(panel))
+    yield _text(13, middle, panel.y.title, more=f' transform="rotate(-90 13 {_number(middle)})"')
+
+
+def _rules(box: _Box) -> Iterator[str]:
+    """Where the learning rate drops."""
+    for each in shown(box.panel):
+        x = box.x(each.iteration)
+        yield f'<path d="M{_number(x)} {box.top:g}V{box.bottom:g}" stroke-dasharray="2 3" style="{_ink("axis")}"/>'
+        yield _text(x + 3, box.top + 10, each.label, anchor="start", ink="quiet", size=10)
+
+
+def _band(box: _Box, line: Line) -> str:
+    outline = box.points((*line.x, *reversed(line.x)), (*line.high, *reversed(line.low)))
+    return f'<path d="{outline}Z" fill-opacity=".16" style="{_ink(named(line), "fill")}"/>'
+
+
+def _line(box: _Box, line: Line) -> str:
+    training = line.metric == "train_error"
+    ink = "quiet" if line.paper else named(line)
+    dash = (' stroke-dasharray="1.5 2.5"' if line.paper else ' stroke-dasharray="6 4"') if training else ""
+    width = 1.0 if line.paper else 1.3 if training or box.panel.kind == "points" else 2.4
+    path = (
+        f'<path class="{"paper" if line.paper else "line"}" data-metric="{html.escape(line.metric)}" '
+        f'd="{box.points(line.x, line.median)}" stroke-width="{width:g}" stroke-linejoin="round"{dash} '
+        f'style="{_ink(ink)}"/>'
+    )
+    return path + (_markers(box, line, ink) if box.panel.kind == "points" or len(line.x) == 1 else "")
+
+
+def _markers(box: _Box, line: Line, ink: str) -> str:
+    found = []
+    for x, middle, low, high in zip(line.x, line.median, line.low, line.high, strict=True):
+        at = f'cx="{_number(box.x(x))}" cy="{_number(box.y(middle))}"'
+        if high > low:
+            found.append(
+                f'<path d="M{_number(box.x(x))} {_number(box.y(low))}V{_number(box.y(high))}" style="{_ink(ink)}"/>'
+            )
+        filled = f"fill:var(--c-paper,{THEMES['paper'][0]})" if line.paper else _ink(ink, "fill")
+        found.append(f'<circle {at} r="3.6" style="{filled};{_ink(ink)}"/>')
+    return "".join(found)
+
+
+def _names(box: _Box) -> Iterator[str]:
+    for line, name, at in end_labels(box.panel, box.view):
+        y = box.bottom - at * (box.bottom - box.top)
+        yield _text(box.right + 6, y + 4, name, anchor="start", ink=named(line), size=11.5, more=' font-weight="600"')
+
+
+def _bars(panel: Panel) -> str:
+    """A row for each line, named at its left, with its value at its end."""
+    names = [f"{each.label}{METRIC_WORDS.get(each.metric, '')}" for each in panel.lines]
+    left = min(WIDTH * 0.55, max([LEFT, *[LETTER * len(clean(name)) + 14 for name in names]]))
+    height = TOP + ROW * len(panel.lines) + BOTTOM
+    longest = max((each.high[0] for each in panel.lines), default=1.0) or 1.0
+    right = WIDTH - 52
+    bottom = height - BOTTOM
+
+    def x(value: float) -> float:
+        return left + value / longest * (right - left)
+
+    parts = [_open(height)]
+    places = ticks(0, longest, 5)
+    parts.append(
+        f'<path d="{"".join(f"M{_number(x(at))} {TOP:g}V{bottom:g}" for at in places)}" style="{_ink("grid")}"/>'
+    )
+    parts += [_text(x(at), bottom + 17, _label(at)) for at in places]
+    parts.append(_text((left + right) / 2, bottom + 36, panel.x.title))
+    for place, (line, name) in enumerate(zip(panel.lines, names, strict=True)):
+        y = TOP + ROW * (place + 0.5)
+        (value,), (low,), (high,) = line.median, line.low, line.high
+        parts.append(_text(left - 8, y + 4, name, anchor="end"))
+        parts.append(
+            f'<rect x="{left:g}" y="{_number(y - 6)}" width="{_number(max(0.5, x(value) - left))}" height="12" '
+            f'rx="1.5" style="{_ink(named(line), "fill")}"/>'
+        )
+        if high > low:
+            parts.append(f'<path d="M{_number(x(low))} {_number(y)}H{_number(x(high))}" style="{_ink("text")}"/>')
+        parts.append(
+            _text(x(high) + 6, y + 4, f"{value:.3g}" if value < 1000 else f"{value:,.0f}", anchor="start", size=11)
+        )
+    return "".join([*parts, "</svg>"])
