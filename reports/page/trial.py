@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from reports.arms import called
-from reports.draw import draw
+from reports.drawing import draw, variables
 from reports.page.shell import environment, part, policy, script
 from reports.trials import TrialFacts, trial_figures
 
@@ -33,7 +33,7 @@ def sheet(template: str, *, title: str, places: Sequence[tuple[str, str]], **mor
             places=places,
             scripts=scripts,
             policy=policy(scripts),
-            style=f"{part('page.css')}\n{part('lists.css')}",
+            style="\n".join((variables(), part("page.css"), part("lists.css"))),
             tones=TONES,
             **more,
         )
@@ -49,11 +49,10 @@ def trial_page(
     trial: TrialFacts, *, about: Mapping[str, str], studies: Mapping[str, str], index: str | None = None
 ) -> str:
     """The page as text. `studies` has the path of each study's page, from this one on, where there is such a page."""
-    drawn = [(figure, draw(figure)) for figure in trial_figures(trial)]
-    figures = [(figure, charts) for figure, charts in drawn if all("svg" in chart for chart in charts)]
+    figures = [(figure, draw(figure)) for figure in trial_figures(trial)]
     network = trial.run.params.get("network", {})
     places = {
-        "curves": figures, "probes": trial.probes, "parameters": True, "attempts": True, "files": trial.files,
+        "figures": figures, "probes": trial.probes, "parameters": True, "attempts": True, "files": trial.files,
         "studies": True,
     }  # fmt: skip
     names = dict.fromkeys(name for probe in trial.probes for name in probe if name != "iteration")

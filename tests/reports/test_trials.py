@@ -216,7 +216,7 @@ def test_its_charts_stand_on_the_page(tmp_path: Path, one, monkeypatch: pytest.M
     charts = [each for each in page.all("div") if each.get("role") == "img"]
     assert len(charts) == len(page.all("svg")) >= 1
     assert "Final test error" in (charts[0]["aria-label"] or "")
-    assert "curves" in page.ids
+    assert "figures" in page.ids
 
 
 def test_a_page_that_is_not_there_is_not_linked(tmp_path: Path, one) -> None:
