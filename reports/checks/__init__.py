@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-from reports.checks import degradation, printed, residual, shortcuts
+from reports.checks import degradation, imagenet, printed, residual, shortcuts
 from reports.checks.rules import Check, CheckOfAll, caveats
 
 __all__ = ["CHECKS", "CHECKS_OF_ALL", "caveats"]
 
 CHECKS: Mapping[str, Check] = {
     **degradation.CHECKS,
+    **imagenet.CHECKS,
     **residual.CHECKS,
     **shortcuts.CHECKS,
     **printed.CHECKS,
