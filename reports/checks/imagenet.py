@@ -168,9 +168,11 @@ def _listed(*sides: Side) -> str:
 
 
 def dep_01(pool: Pool) -> Finding:
-    """10-crop top-1 and top-5, ResNet-34 B minus each of 50, 101, 152: CI of each above 1 point."""
-    gaps = [_versus(pool, B_34, ("B", depth), metric) for depth in (50, 101, 152) for metric in (TOP1, TOP5)]
-    return _found([gap.beyond(1.0) for gap in gaps], gaps)
+    """10-crop, ResNet-34 B minus each of 50, 101, 152: better in top-1 and in top-5 (CI above 0), in top-1 by a CI
+    above 1 point; in top-5 the paper's own gap at 50 layers is 0.75."""
+    nets: list[Net] = [("B", 50), ("B", 101), ("B", 152)]
+    top1, top5 = ([_versus(pool, B_34, net, metric) for net in nets] for metric in (TOP1, TOP5))
+    return _found([*[gap.beyond(1.0) for gap in top1], *[gap.beyond() for gap in top5]], [*top1, *top5])
 
 
 def dep_02(pool: Pool) -> Finding:
