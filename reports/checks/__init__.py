@@ -2,7 +2,18 @@
 
 from collections.abc import Mapping
 
-from reports.checks import degradation, elsewhere, imagenet, inside, longer, printed, residual, shortcuts, variants
+from reports.checks import (
+    degradation,
+    elsewhere,
+    imagenet,
+    inside,
+    longer,
+    printed,
+    residual,
+    shortcuts,
+    structure,
+    variants,
+)
 from reports.checks.rules import Check, CheckOfAll, caveats
 from reports.checks.together import CHECKS_OF_CLAIMS
 
@@ -24,6 +35,7 @@ CHECKS_OF_ALL: Mapping[str, CheckOfAll] = {
     **elsewhere.CHECKS_OF_ALL,
     **longer.CHECKS_OF_ALL,
     **shortcuts.CHECKS_OF_ALL,
+    **structure.CHECKS_OF_ALL,
     **variants.CHECKS_OF_ALL,
 }
 """Over every arm of the study: they compare across recipes, or look at networks alone."""
