@@ -15,7 +15,7 @@ from reports.names import anchor, clean
 from reports.page.shell import environment, part, policy, script
 from reports.page.summary import answers, departures, gaps, line_table, opening, trials
 from reports.provenance import facts
-from reports.tables import TABLES, Table
+from reports.tables import Table, maker
 from reports.verdicts import Verdict
 
 
@@ -111,7 +111,8 @@ def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str
     mine = [run for arm in arms for run in arm.runs]
     by_name = {arm.arm.name: arm for arm in arms}
     verdicts = judge(study, recorded)
-    table_names, no_table = _named(study.tables, TABLES, "table", "table")
+    made_by = {name: make for name in (study.tables or ["table"]) if (make := maker(name))}
+    table_names, no_table = _named(study.tables, made_by, "table", "table")
     figure_names, no_figure = _named(study.figures, FIGURES, "figure", "curves")
     made = [figure for name in figure_names for figure in FIGURES[name](arms)]
     undrawn = [
@@ -137,7 +138,7 @@ def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str
             departures=departures(arms),
             figures=figures,
             undrawn=undrawn,
-            tables=[table for name in table_names for table in TABLES[name](arms)],
+            tables=[table for name in table_names for table in made_by[name](arms)],
             remarks=[*no_table, *no_figure],
             gaps=gaps(arms),
             facts=facts(study, mine, about),
