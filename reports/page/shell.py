@@ -1,6 +1,7 @@
 """What every page shares: parts read from this folder, templates that escape, and a policy that lets nothing in."""
 
 import base64
+import gzip
 import hashlib
 from collections.abc import Iterable
 from functools import cache
@@ -24,6 +25,18 @@ def script(name: str) -> str:
     text = part(name)
     assert "</script" not in text.lower()
     return text
+
+
+@cache
+def bundle(names: tuple[str, ...]) -> str:
+    """Several scripts as one, whose names are no one else's."""
+    return "\n".join(["(() => {", '"use strict";', *[script(name) for name in names], "})();"])
+
+
+@cache
+def packed(name: str) -> str:
+    """A script that few readers need, as base64 of gzip; the same bytes every time."""
+    return base64.b64encode(gzip.compress(script(name).encode(), compresslevel=9, mtime=0)).decode()
 
 
 def policy(scripts: Iterable[str]) -> str:
