@@ -25,19 +25,45 @@ const isVisible = (trace, now) => {
   return trace.meta.metric !== "train_error" || now.train;
 };
 
+// Letters and lines as large as in the drawing, which grows with its box
+const SIZES = ["size", "width", "standoff", "xshift", "l", "r", "t", "b"];
+const scaled = (value, by, name) => {
+  if (typeof value === "number") return SIZES.includes(name) ? value * by : value;
+  if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((part) => scaled(part, by));
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, scaled(part, by, key)]));
+};
+
+const scaleOf = (chart) => {
+  const svg = byId(chart.id).parentElement.querySelector("svg");
+  return svg.clientWidth / svg.viewBox.baseVal.width || 1;
+};
+
+// The axes stand where the drawing has them
+const marginsOf = (chart) => {
+  const svg = byId(chart.id).parentElement.querySelector("svg");
+  const inside = svg.querySelector("clipPath rect");
+  if (!inside) return chart.layout.margin;
+  const [left, top, width, height] = ["x", "y", "width", "height"].map((name) => Number(inside.getAttribute(name)));
+  const { width: right, height: bottom } = svg.viewBox.baseVal;
+  return { l: left, t: top, r: right - left - width, b: bottom - top - height };
+};
+
 const layoutOf = (chart, now) => {
   const layout = JSON.parse(JSON.stringify(chart.layout));
+  layout.margin = marginsOf(chart);
   const view = chart.views[now.view];
   if (view) {
     layout.yaxis.type = view["yaxis.type"];
     layout.yaxis.range = view["yaxis.range"].slice();
     layout.annotations = view.annotations;
   }
-  return inColour(layout);
+  return scaled(inColour(layout), scaleOf(chart));
 };
 
 const drawChart = (chart, now) => {
-  const data = chart.data.map((trace) => ({ ...inColour(trace), visible: isVisible(trace, now) }));
+  const by = scaleOf(chart);
+  const data = chart.data.map((trace) => ({ ...scaled(inColour(trace), by), visible: isVisible(trace, now) }));
   return window.Plotly.react(chart.id, data, layoutOf(chart, now), charts().config);
 };
 

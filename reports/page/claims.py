@@ -28,7 +28,7 @@ FAMILIES: Mapping[str, str] = {
 """What the letters of a claim of the paper stand for."""
 OWN = "Of this study"
 FEW = 12
-"""So many claims are listed whole on the first screen; of more, those that fail are, and each has a mark."""
+"""So many claims are listed whole on the first screen; of more each has a mark, and the striking ones are listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,12 @@ def families(verdicts: Sequence[Verdict], arms: Mapping[str, MeasuredArm]) -> tu
     )
 
 
+def striking(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """Those that fail; those that are undecided too, where they are few."""
+    fails, unsure = ([each for each in verdicts if each.verdict is answer] for answer in (Answer.FAILS, Answer.UNDECIDED))
+    return (*fails, *(unsure if len(fails) + len(unsure) <= FEW else ()))
+
+
 def _family(verdict: Verdict) -> str:
     known = verdict.id in paper_claims()
     return FAMILIES.get(verdict.id.partition("-")[0], OWN) if known else OWN
@@ -92,7 +98,7 @@ def _evidence(verdict: Verdict) -> str:
         return ""
     if verdict.p_corrected is None or verdict.tested < 2:
         return _p(verdict.p)
-    return f"{_p(verdict.p)}; {_p(verdict.p_corrected)} among the {verdict.tested} claims that were tested"
+    return f"{_p(verdict.p)}; corrected for {verdict.tested} claims that were tested, {_p(verdict.p_corrected)}"
 
 
 def _further(verdict: Verdict) -> str:

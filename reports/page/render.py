@@ -12,7 +12,7 @@ from reports.figures import FIGURES, Figure
 from reports.figures.data import table as data_table
 from reports.figures.thinning import thinned
 from reports.names import clean
-from reports.page.claims import FEW, families
+from reports.page.claims import FEW, families, striking
 from reports.page.runs import SHOWN, Links, columns, data, drawn, places, web_address
 from reports.page.sheets import metrics, sheets
 from reports.page.shell import bundle, environment, packed, part, policy, script
@@ -106,6 +106,7 @@ def render(
             answers=answers(verdicts),
             verdicts=verdicts,
             families=families(verdicts, {arm.arm.name: arm for arm in arms}),
+            striking=striking(verdicts),
             few=len(verdicts) <= FEW,
             departures=departures(arms),
             recipes=recipes(arms),
