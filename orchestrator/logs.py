@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def find(name: str, ledger: Ledger, studies: list[RecordedStudy]) -> list[Follow
     """The trials of this name, or whose key begins so: those that were begun, and those of a study that was run."""
     names = {key: f"{arm.name}.s{seed}" for study in studies for arm in study.arms for seed, key in arm.trials}
     for key in ledger.trials():
-        if key not in names and (about := ledger.folder(key).about()):
-            names[key] = str(about["name"])
+        with suppress(LedgerError):  # a damaged record is in nobody's way
+            if key not in names and (about := ledger.folder(key).about()):
+                names[key] = str(about.get("name"))
     return [
         Followed(key=key, name=called, studies=tuple(each.name for each in studies if _has(each, key)))
         for key, called in names.items()
@@ -59,6 +61,18 @@ def last_lines(pieces: Iterator[bytes], lines: int) -> bytes:
     for piece in pieces:
         kept = b"".join((kept + piece).splitlines(keepends=True)[-lines:])
     return kept
+
+
+def tail(path: Path, most_bytes: int) -> str:
+    """The end of a log, from a line's beginning on; empty where it cannot be read, or is no file of this folder."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            start = max(0, file.seek(0, os.SEEK_END) - most_bytes)
+            file.seek(start)
+            data = file.read(most_bytes)
+    except OSError:
+        return ""
+    return data[data.find(b"\n") + 1 if start else 0 :].decode(errors="replace")
 
 
 def follow(ledger: Ledger, trial: Followed, attempt: int | None = None, lines: int | None = None) -> Iterator[bytes]:

@@ -6,10 +6,11 @@ With this record a report can be made on another machine, from a copied folder, 
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -100,11 +101,21 @@ def recorded_study(data: Mapping[str, Any]) -> RecordedStudy:
 
 def recorded_studies(results: Path) -> list[RecordedStudy]:
     """Every study that was run into this directory; a damaged record is left out."""
-    found = []
+    return every_study(results)[0]
+
+
+def every_study(results: Path) -> tuple[list[RecordedStudy], list[str]]:
+    """Every study that was run into this directory; and of each record that cannot be read, in a line, why."""
+    found, problems = [], []
     for path in sorted((results / "studies").glob("*/study.json")):
-        with suppress(LedgerError, OSError):
-            found.append(read_study(results, path.parent.name))
-    return found
+        name = path.parent.name
+        try:
+            if not re.fullmatch(NAME, name):
+                raise LedgerError(f"{path}: no study can be called {name[:200]!r}; rename the folder")
+            found.append(read_study(results, name))
+        except (LedgerError, OSError) as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def holder(results: Path, name: str) -> str | None:

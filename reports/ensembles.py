@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,31 +88,84 @@ def _member(run: Run, own: Predictions) -> Member:
     return Member(name=run.name, arm=run.arm, key=run.key, wrong_top1=own.wrong(), wrong_top5=own.wrong(5))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Gap:
-    """A difference of two errors on the same images, in points, and its 95 % interval."""
+    """A difference of two errors on the same images, in points, and what other images would have made of it."""
 
     value: float
-    low: float
-    high: float
+    resampled: NDArray[np.float64]
+    """The difference over images drawn with replacement, (resamples,)."""
+    exact: tuple[float, float] | None = None
+    """One-sided p values of no difference (sign test), against above and against below, of two single runs."""
+
+    @cached_property
+    def _interval(self) -> tuple[float, float]:
+        low, high = np.quantile(self.resampled, [0.025, 0.975])
+        return float(low), float(high)
+
+    def interval(self) -> tuple[float, float]:
+        """The middle 95 % of the resamples. It tells of the images, not of other seeds."""
+        return self._interval
+
+    @property
+    def low(self) -> float:
+        return self._interval[0]
+
+    @property
+    def high(self) -> float:
+        return self._interval[1]
+
+    def p_above(self, margin: float = 0.0) -> float:
+        """How likely a value so far above the margin is if the true one is at it."""
+        if not margin and self.exact is not None:
+            return self.exact[0]
+        return (1 + int((self.resampled <= margin).sum())) / (1 + len(self.resampled))
+
+    def p_below(self, margin: float = 0.0) -> float:
+        """How likely a value so far below the margin is if the true one is at it."""
+        if not margin and self.exact is not None:
+            return self.exact[1]
+        return (1 + int((self.resampled >= margin).sum())) / (1 + len(self.resampled))
+
+    def with_more(self, seeds: int) -> "Gap":  # noqa: ARG002 - the images stay the same
+        return self
 
     def __str__(self) -> str:
         return f"{self.value:+z.2f} ({self.low:+z.2f} to {self.high:+z.2f})".replace("-", "−")
 
 
-def bootstrap(one: NDArray[np.bool_], other: NDArray[np.bool_], *, resamples: int = RESAMPLES, seed: int = SEED) -> Gap:
+def bootstrap(
+    one: NDArray[np.bool_] | NDArray[np.float64],
+    other: NDArray[np.bool_] | NDArray[np.float64],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Gap:
     """The error of `one` minus that of `other`, each (N,) mistakes on the same N images, resampled in pairs.
 
-    On an image the difference is -1, 0 or 1, so the counts of N images drawn with replacement are one multinomial draw.
-    The interval holds the middle 95 % of the resamples. It tells of the images, not of other seeds.
+    Of several seeds they are shares: how many of the runs were mistaken. The difference on an image has few values, so
+    the counts of N images drawn with replacement are one multinomial draw.
     """
     if one.shape != other.shape or not one.size:
         raise ValueError(
             f"mistakes on {one.size} and on {other.size} images; they must be the same images, at least one"
         )
-    count = len(one)
-    better, worse = int((other & ~one).sum()), int((one & ~other).sum())
-    shares = [better / count, worse / count, (count - better - worse) / count]
-    drawn = np.random.default_rng(seed).multinomial(count, shares, size=resamples)
-    low, high = np.quantile(100 * (drawn[:, 1] - drawn[:, 0]) / count, [0.025, 0.975])
-    return Gap(value=100 * (worse - better) / count, low=float(low), high=float(high))
+    apart = np.round(one.astype(np.float64) - other.astype(np.float64), 12)
+    values, counts = np.unique(apart, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(apart), counts / len(apart), size=resamples)
+    single = one.dtype == other.dtype == np.bool_
+    return Gap(
+        value=100 * float(apart.mean()),
+        resampled=100 * (drawn @ values) / len(apart),
+        exact=_sign_tests(int((apart > 0).sum()), int((apart < 0).sum())) if single else None,
+    )
+
+
+def _sign_tests(worse: int, better: int) -> tuple[float, float]:
+    """Of the images on which one alone is mistaken, how likely so many are mistakes of the first, and of the other
+    (McNemar, exact)."""
+    from scipy.special import bdtrc
+
+    both = worse + better
+    one, other = (1.0 if not count else float(bdtrc(count - 1, both, 0.5)) for count in (worse, better))
+    return one, other

@@ -1,8 +1,9 @@
 """The parts of a rule: each a comparison that speaks for a claim or against it, as surely as its p values say."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from reports.noise import Difference, RankCorrelation, spearman
 from reports.samples import Comparison, Sample
@@ -38,16 +39,58 @@ class Above:
         return self.gap.p_below(self.margin)
 
     def further(self, level: float) -> Mapping[str, int] | None:
-        return _fewest(self.gap, self.arms, lambda gap: _settles(Above(gap=gap, arms=(), margin=self.margin), level))
+        return _fewest(self, level)
+
+
+class Gap(Protocol):
+    """A difference, over seeds or over images, that knows how sure it is."""
+
+    @property
+    def value(self) -> float: ...
+    def interval(self) -> tuple[float, float]: ...
+    def p_above(self, margin: float = 0.0) -> float: ...
+    def p_below(self, margin: float = 0.0) -> float: ...
+    def with_more(self, seeds: int) -> "Gap": ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """A difference whose 95 % interval must lie above the margin; it fails where the interval lies below."""
+
+    gap: Gap
+    arms: tuple[str, ...]
+    margin: float = 0.0
+    wanted: Mapping[str, int] | None = None
+    """Seeds more of each arm after which seeds rather than images decide it; None where they do."""
+
+    @property
+    def answer(self) -> Answer:
+        low, high = self.gap.interval()
+        if low > self.margin:
+            return Answer.HOLDS
+        return Answer.FAILS if high < self.margin else Answer.UNDECIDED
+
+    @property
+    def p_for(self) -> float:
+        return self.gap.p_above(self.margin)
+
+    @property
+    def p_against(self) -> float:
+        return self.gap.p_below(self.margin)
+
+    def further(self, level: float) -> Mapping[str, int] | None:
+        return _more(self, level)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alike:
     """A difference whose 95 % interval must lie within plus and minus the margin: two one-sided tests."""
 
-    gap: Difference
+    gap: Gap
     arms: tuple[str, ...]
     margin: float
+    wanted: Mapping[str, int] | None = None
+    """As of Beyond."""
 
     @property
     def answer(self) -> Answer:
@@ -65,7 +108,7 @@ class Alike:
         return min(self.gap.p_above(self.margin), self.gap.p_below(-self.margin))
 
     def further(self, level: float) -> Mapping[str, int] | None:
-        return _fewest(self.gap, self.arms, lambda gap: _settles(Alike(gap=gap, arms=(), margin=self.margin), level))
+        return _more(self, level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +225,15 @@ def _settles(part: Part, level: float) -> bool:
     return part.answer is not Answer.UNDECIDED and p is not None and p <= level
 
 
-def _fewest(gap: Difference, arms: Sequence[str], settled: Callable[[Difference], bool]) -> Mapping[str, int] | None:
+def _more(part: Beyond | Alike, level: float) -> Mapping[str, int] | None:
+    """Where images decide, seeds that do so instead; else as few as decide it."""
+    if part.wanted is None:
+        return _fewest(part, level)
+    return {} if _settles(part, level) else part.wanted
+
+
+def _fewest(part: Above | Beyond | Alike, level: float) -> Mapping[str, int] | None:
     for seeds in range(MOST_SEEDS + 1):
-        if settled(gap.with_more(seeds)):
-            return dict.fromkeys(arms, seeds) if seeds else {}
+        if _settles(replace(part, gap=part.gap.with_more(seeds)), level):  # pyright: ignore[reportArgumentType]
+            return dict.fromkeys(part.arms, seeds) if seeds else {}
     return None

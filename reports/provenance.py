@@ -16,12 +16,12 @@ class Fact:
     values: tuple[str, ...]
 
 
-def _words(value: Any) -> str:
+def described(value: Any) -> str:
     """A recorded value in one line, mappings as `torch 2.11.0, ray 2.60`."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
+        return ", ".join(f"{name} {described(each)}" for name, each in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(_words(each) for each in value)
+        return ", ".join(described(each) for each in value)
     return str(value)
 
 
@@ -54,7 +54,7 @@ def _time(attempts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Of all attempts from begin to end, by hardware. Of one that was killed no end is recorded."""
     totals, unended = defaultdict[str, float](float), Counter[str]()
     for attempt in attempts:
-        name = _words(attempt.get("hardware") or "hardware not recorded")
+        name = described(attempt.get("hardware") or "hardware not recorded")
         totals[name] += _seconds(attempt)
         unended[name] += "ended" not in attempt
     return tuple(
@@ -92,7 +92,9 @@ def facts(study: RecordedStudy, runs: Sequence[Run], about: Mapping[str, str]) -
         Fact(label="attempts", values=(_repeats(runs),)),
         Fact(label="computing time", values=_time(attempts)),
         Fact(label="commit", values=_counted(_commit(each) for each in attempts if each.get("commit"))),
-        Fact(label="versions", values=_counted(_words(each["versions"]) for each in attempts if each.get("versions"))),
+        Fact(
+            label="versions", values=_counted(described(each["versions"]) for each in attempts if each.get("versions"))
+        ),
         Fact(label="hosts", values=_counted(str(each["host"]) for each in attempts if each.get("host"))),
     ]
     return tuple(fact for fact in found if fact.values)

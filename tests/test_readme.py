@@ -119,7 +119,7 @@ def check_ablate(words: list[str]) -> None:
     options = [word.split("=")[0] for word in rest if word.startswith("-")]
     for option in options:
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", manual), f"ablate {' '.join(verb)} has no {option}"
-    if verb[0] not in ("init", "data") and rest and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", rest[0]):
+    if verb[0] not in ("init", "data", "diff") and rest and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", rest[0]):
         assert rest[0] in ablate("studies").split(), f"no study is called {rest[0]}"
 
 

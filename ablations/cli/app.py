@@ -11,7 +11,7 @@ from ablations.cli.exits import DAMAGED, INTERRUPTED, OK, OUR_BUG, UNREACHABLE, 
 from ablations.cli.verbs.clusters import doctor, submit
 from ablations.cli.verbs.data import data
 from ablations.cli.verbs.progress import cancel, logs, status
-from ablations.cli.verbs.results import check, report, show
+from ablations.cli.verbs.results import check, diff, report, show
 from ablations.cli.verbs.runs import plan, run
 from ablations.cli.verbs.studies import export, init, schema, studies
 from ablations.cli.verbs.tracking import publish, ui
@@ -20,7 +20,7 @@ from ablations.reader import StudyError
 
 VERBS = (
     *(studies, init, plan, run, submit, doctor),
-    *(status, logs, cancel, show, report, check),
+    *(status, logs, cancel, show, report, check, diff),
     *(publish, export, ui, schema),
 )
 

@@ -1,8 +1,10 @@
 """What the names on a command line stand for: arms and trials of a study, or a trial by the beginning of its key."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.cli.exits import UNREACHABLE, fail
 from ablations.nearest import nearest
@@ -33,11 +35,8 @@ def recorded_trial(name: str, ledger: "Ledger") -> "tuple[RecordedArm, dict[str,
     """The trial of this name or key, from the ledger alone."""
     from orchestrator.studies import RecordedArm
 
-    found = [
-        dict(about)
-        for key in ledger.trials()
-        if (about := ledger.folder(key).about()) and (about["name"] == name or key.startswith(name))
-    ]
+    seen = [about for key in ledger.trials() if (about := _about(key, name, ledger))]
+    found = [about for about in seen if about["name"] == name or about["key"].startswith(name)]
     if not found:
         raise StudyError(_no_such_trial(name, ledger))
     if len(found) > 1:
@@ -55,6 +54,71 @@ def recorded_trial(name: str, ledger: "Ledger") -> "tuple[RecordedArm, dict[str,
         trials=[(about["seed"], about["key"])],
     )
     return arm, about
+
+
+def _about(key: str, name: str, ledger: "Ledger") -> dict[str, Any] | None:
+    """What a trial is. One whose record is damaged is in nobody's way but of who names it by its key."""
+    from orchestrator.ledger import LedgerError
+
+    try:
+        about = ledger.folder(key).about()
+        if about and not {"name", "arm", "seed", "parameters", "multiply_adds"} <= about.keys():
+            raise LedgerError(f"{ledger.folder(key).path}/trial.json: damaged (it is incomplete); remove the folder")
+    except LedgerError:
+        if key.startswith(name):
+            raise
+        return None
+    return dict(about) if about else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What a name stands for in one results directory: a trial, an arm, or a study, as they were last run."""
+
+    kind: Literal["trial", "arm", "study"]
+    study: "RecordedStudy"
+    """Of a trial and of an arm: one with that alone."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Of a trial, what the ledger says that it is."""
+
+
+def side(name: str, results: Path) -> Side:
+    """A study that was run here, an arm of one (`STUDY/ARM` where several have it under unlike recipes), or a trial."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.studies import recorded_studies
+
+    studies = recorded_studies(results)
+    for study in studies:
+        if study.name == name:
+            return Side(kind="study", study=study)
+    of, _, arm_name = name.rpartition("/")
+    arms = [(s, arm) for s in studies for arm in s.arms if arm.name == arm_name and of in ("", s.name)]
+    if arms:
+        kinds = {repr((arm.network, arm.recipe)) for _, arm in arms}
+        if len(kinds) > 1:
+            several = " or ".join(f"{study.name}/{arm_name}" for study, _ in arms[:5])
+            raise StudyError(f"{results}: {arm_name} has another recipe in each of several studies; give {several}")
+        study, arm = arms[0]
+        trials = sorted(dict(pair for _, each in arms for pair in each.trials).items())
+        return Side(kind="arm", study=_alone(study, replace(arm, trials=trials)))
+    ledger = Ledger(results)
+    try:
+        arm, about = recorded_trial(name, ledger)
+    except StudyError as error:
+        if studies and f"no trial {name[:200]!r}" in str(error):
+            near = nearest(name, [part for study in studies for part in (study.name, *_parts(study))])
+            raise StudyError(f"{results}: no study, arm or trial {name[:200]!r}{near}") from None
+        raise
+    return Side(kind="trial", study=_alone(None, arm), about=about)
+
+
+def _alone(study: "RecordedStudy | None", arm: "RecordedArm") -> "RecordedStudy":
+    from orchestrator.studies import RecordedStudy
+
+    return RecordedStudy(
+        name=study.name if study else arm.name, question="", source="", text="", sha256="", overrides=(), arms=(arm,),
+        tables=(), figures=(), claims=(),
+    )  # fmt: skip
 
 
 def followed_trial(name: str, ledger: "Ledger") -> "Followed":

@@ -11,6 +11,10 @@ from ablations.reader import StudyError
 
 
 def _see_directory(results: Path) -> Path:
+    return see_directory(results, "--results")
+
+
+def see_directory(results: Path, option: str) -> Path:
     """What is in the way of a results directory is told by every verb alike, before anything is read."""
     try:
         nearest = next((each for each in (results, *results.parents) if each.exists()), None)
@@ -19,7 +23,7 @@ def _see_directory(results: Path) -> Path:
         problem = "is a file, not a directory" if nearest == results else f"{nearest} is a file, not a directory"
     except OSError as error:
         problem = str(error.strerror)
-    raise StudyError(f"--results {results}: {problem}; name another with --results or ABLATE_RESULTS")
+    raise StudyError(f"{option} {results}: {problem}; name another with --results or ABLATE_RESULTS")
 
 
 def _look_into(data: Path) -> Path:

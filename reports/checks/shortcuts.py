@@ -59,7 +59,9 @@ def sc_06(arms: Sequence[MeasuredArm]) -> Finding:
 
 
 def _with_shortcut(network: Network, shortcut: Shortcut) -> Network:
-    return Network(**{**vars(network), "shortcut": shortcut})
+    """The same with another shortcut; what sets shortcuts or blocks apart a plain network does not have."""
+    own = {"padding": "appended", "block_layers": 2} if shortcut == "none" else {}
+    return Network(**{**vars(network), **own, "shortcut": shortcut})
 
 
 CHECKS: Mapping[str, Check] = {

@@ -413,14 +413,21 @@ def test_a_file_that_this_user_may_not_open_is_one_line(
     monkeypatch.chdir(place)
 
     def refused(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", "page.html")
+        raise PermissionError(13, "Permission denied", ".page.html.part")
 
-    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr("orchestrator.ledger.write_text", refused)
     assert with_gpus(monkeypatch, [], "report", "tiny.yaml", "--results", "results", "--to", "page.html") == 2
     said = capsys.readouterr().err
     assert said == "error: page.html: Permission denied; make it yours with chown or chmod, or name another\n"
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", ".page.html.part")
+
+    monkeypatch.setattr("orchestrator.ledger.write_text", full)
+    assert with_gpus(monkeypatch, [], "report", "tiny.yaml", "--results", "results", "--to", "page.html") == 2
+    assert capsys.readouterr().err == "error: page.html: No space left on device\n"
     assert with_gpus(monkeypatch, [], "report", "tiny.yaml", "--results", "results", "--to", "/dev/null/x/y") == 2
-    assert capsys.readouterr().err.startswith("error: /dev/null")
+    assert capsys.readouterr().err.startswith("error: --to /dev/null/x/y: /dev/null is a file, not a directory")
 
 
 def test_a_wrong_claim_is_told_before_anything_runs(tmp_path: Path) -> None:

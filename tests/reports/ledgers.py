@@ -32,6 +32,10 @@ def _write(folder: Path, run: Run) -> None:
     about = {
         "key": run.key,
         "name": run.name,
+        "arm": run.arm,
+        "seed": run.seed,
+        "parameters": 0,
+        "multiply_adds": 0,
         "params": {**run.params, "data": {"name": run.params["network"]["data"]}},
     }
     _json(folder / "trial.json", {"format": FORMAT, "created": "2026-01-05T10:00:00Z"} | about)

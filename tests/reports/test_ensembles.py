@@ -10,6 +10,7 @@ import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 from synthetic import IMAGENET_RECIPE, imagenet, kept, make_arm, make_run, predicted
 
 from orchestrator.ledger import Ledger
@@ -122,8 +123,10 @@ def test_pairs_are_surer_than_errors_apart():
 
 def test_the_same_predictions_have_the_same_interval():
     one, other = predicted(0).wrong(), predicted(1).wrong()
-    assert bootstrap(one, other) == bootstrap(one, other)
-    assert bootstrap(one, other, seed=1, resamples=99) != bootstrap(one, other, resamples=99)
+    assert str(bootstrap(one, other)) == str(bootstrap(one, other))
+    assert (bootstrap(one, other).resampled == bootstrap(one, other).resampled).all()
+    again = bootstrap(one, other, seed=1, resamples=99).resampled
+    assert (again != bootstrap(one, other, resamples=99).resampled).any()
     there, back = bootstrap(one, other), bootstrap(other, one)
     assert there.value == -back.value
 
@@ -159,3 +162,35 @@ def test_what_the_documentation_does_works(
     assert [float(each) for each in errors.split()] == [predicted(0).error(), predicted(0).error(5)]
     assert gap == str(bootstrap(predicted(0).wrong(5), predicted(1).wrong(5)))
     assert 0 < float(together) < min(predicted(number).error(5) for number in (0, 1))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_p_values_are_those_of_the_exact_sign_test(worse: int, better: int):
+    one = np.array([True] * worse + [False] * better + [True] * 20)
+    other = np.array([False] * worse + [True] * better + [True] * 20)
+    gap = bootstrap(one, other, resamples=50)
+    if worse + better:
+        for p, count in ((gap.p_above(), worse), (gap.p_below(), better)):
+            assert p == pytest.approx(stats.binomtest(count, worse + better, alternative="greater").pvalue)
+
+
+def test_a_margin_is_tested_by_the_resamples():
+    """A gap of 10 points on 1,000 images, whose standard error is 0.95, is surely above 5 and not above 10."""
+    one = np.arange(1000) < 100
+    gap = bootstrap(one, np.zeros(1000, bool))
+    assert gap.p_above(5.0) == pytest.approx(1 / 10_001)
+    assert 0.3 < gap.p_above(10.0) < 0.7
+    assert gap.p_below(5.0) == 1.0
+    assert gap.with_more(3) is gap
+
+
+def test_several_seeds_are_shares_of_mistakes():
+    """The mean over seeds on each image is what is resampled; it is as wide as the mean of the errors is unsure."""
+    runs = [predicted(number).wrong(1) for number in range(4)]
+    one, other = np.mean(runs[:2], axis=0), np.mean(runs[2:], axis=0)
+    gap = bootstrap(one, other)
+    assert gap.value == pytest.approx(100 * (one.mean() - other.mean()))
+    assert gap.exact is None
+    spread = 100 * float(np.std(one - other)) / np.sqrt(len(one))
+    assert float(np.std(gap.resampled)) == pytest.approx(spread, rel=0.05)

@@ -67,7 +67,7 @@ def test_the_medians_of_a_figure_are_the_digitised_curves(paper: tuple[RecordedS
     for line in lines:
         shortcut = names[line.arm.split("-")[1]]
         known = digitised(shortcut, line.depth, line.metric)
-        measured = dict(zip(line.iterations, line.median, strict=True))
+        measured = dict(zip(line.x, line.median, strict=True))
         assert measured == pytest.approx(known, abs=1e-9)
 
 

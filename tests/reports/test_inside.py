@@ -1,0 +1,159 @@
+"""What probes saw, what training cost and what size buys, as figures; and what of a figure a page has."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import DIGITS_DEVIATIONS, DIGITS_RECIPE, digits, make_arm, make_runs, make_study, paper_like
+
+from models.spec import Network
+from orchestrator.runs import Run
+from reports.arms import gather
+from reports.figures import FIGURES, Figure, Line, Panel
+from reports.figures.lines import spread
+from reports.figures.thinning import LONGEST, SHORTEST, thin, thinned
+from reports.published import paper_responses
+
+
+def probed(run: Run, *, response: float = 1.0) -> Run:
+    layers = run.params["network"]["depth"] - 1
+    seen = {
+        "gradient": [0.1 / (layer + 1) for layer in range(layers)],
+        "response": [response + 0.1 * layer for layer in range(layers)],
+    }
+    return replace(run, probes=({**seen, "iteration": 0, "response": []}, {**seen, "iteration": run.iterations}))
+
+
+def probed_digits(*, all_of_them: bool = True):
+    study, runs = digits()
+    return study, [probed(run, response=1 + 0.1 * run.seed) if all_of_them or run.seed == 0 else run for run in runs]
+
+
+def test_figure_7_has_both_orders():
+    """The median over seeds of each layer, and the same sorted by size on the right."""
+    study, runs = probed_digits()
+    (figure,) = FIGURES["figure-7"](gather(study, runs))
+    in_order, by_size = figure.panels
+    plain = next(each for each in in_order.lines if each.label == "plain-20")
+    assert plain.median[:3] == pytest.approx((1.1, 1.2, 1.3))
+    assert (plain.low[0], plain.high[0], plain.n, len(plain.x)) == (pytest.approx(1.0), pytest.approx(1.2), 3, 19)
+    assert next(each for each in by_size.lines if each.label == "plain-20").median == plain.median[::-1]
+    assert "plain-20 2.00" in figure.caption
+    assert not any(each.paper for each in by_size.lines)
+
+
+def test_the_papers_responses_lie_beside_the_papers_networks():
+    study, runs = paper_like()
+    (figure,) = FIGURES["figure-7"](gather(study, [probed(run) for run in runs]))
+    quiet = {each.label: each for each in figure.panels[1].lines if each.paper}
+    assert set(quiet) == {
+        f"{net}, the paper's" for net in ("plain-20", "plain-56", "ResNet-20", "ResNet-56", "ResNet-110")
+    }
+    assert quiet["plain-20, the paper's"].median[:2] == (2.33, 2.15)
+
+
+def test_the_papers_responses_have_the_means_that_claims_state():
+    """RSP-01 and RSP-02: 1.82 and 1.61 at 20 layers, 1.50 and 1.13 at 56, 0.98 at 110."""
+    means = {(each.shortcut, each.depth): sum(each.values) / len(each.values) for each in paper_responses()}
+    expected = {("none", 20): 1.82, ("A", 20): 1.61, ("none", 56): 1.50, ("A", 56): 1.13, ("A", 110): 0.98}
+    assert means == {key: pytest.approx(value, abs=0.01) for key, value in expected.items()}
+    assert [len(each.values) == each.depth - 1 for each in paper_responses()] == [True] * 5
+
+
+def test_without_a_probe_it_says_what_has_one():
+    study, runs = digits()
+    assert FIGURES["figure-7"](gather(study, runs))[0].panels == ()
+    runs = [probed(run) if "plain" in run.name else run for run in runs]
+    (figure,) = FIGURES["figure-7"](gather(study, runs))
+    assert "recipe.probe_at=[1] has one at the end" in figure.panels[0].notes[0]
+    assert "ResNet-20 A" in figure.panels[0].notes[0]
+
+
+def test_gradients_are_drawn_at_the_first_probe_and_at_the_last():
+    (figure,) = FIGURES["gradients"](gather(*probed_digits()))
+    assert [panel.title for panel in figure.panels][:2] == ["Plain, iteration 0", "Plain, iteration 150"]
+    assert "plain-20 19" in figure.caption
+    assert all(panel.y.logarithmic for panel in figure.panels)
+
+
+def test_costs_are_medians_over_seeds_and_unlike_hardware_is_told_apart():
+    network = Network(data="digits", depth=20, channels=1, size=8)
+    arm = make_arm(network, DIGITS_RECIPE, seeds=3, deviations=DIGITS_DEVIATIONS)
+    runs = [replace(run, seconds=100.0 + run.seed, costs={"images_per_second": 50.0}) for run in make_runs(arm, 3, 1)]
+    (figure,) = FIGURES["costs"](gather(make_study([arm]), runs))
+    time, throughput = figure.panels
+    assert (time.lines[0].median, time.lines[0].low, time.lines[0].high) == ((101.0,), (100.0,), (102.0,))
+    assert (time.x.title, throughput.lines[0].median) == ("seconds of training a trial", (50.0,))
+    other = {**runs[2].attempts[0], "hardware": {"cpu": "another CPU"}}
+    (figure,) = FIGURES["costs"](gather(make_study([arm]), [*runs[:2], replace(runs[2], attempts=(other,))]))
+    assert [line.label for line in figure.panels[0].lines] == ["plain-20, 2 CPU cores", "plain-20, another CPU"]
+    assert "not to be compared" in figure.panels[0].notes[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "title", "value"), [(90, "seconds", 90), (600, "minutes", 10), (36_000, "hours", 10)]
+)
+def test_time_is_counted_in_what_people_count_in(seconds: float, title: str, value: float):
+    arm = make_arm(Network(depth=20), seeds=2)
+    runs = [replace(run, seconds=float(seconds)) for run in make_runs(arm, 9, 1)]
+    panel = FIGURES["costs"](gather(make_study([arm]), runs))[0].panels[0]
+    assert panel.x.title.startswith(title)
+    assert panel.lines[0].median == (value,)
+
+
+def test_sizes_stand_beside_table_6():
+    figure = FIGURES["sizes"](gather(*paper_like()))[0]
+    parameters, multiply_adds = figure.panels
+    quiet, plain, residual = parameters.lines
+    assert quiet.x == residual.x == (269_722, 464_154, 658_586, 853_018, 1_727_962, 19_421_274)
+    assert quiet.median == (8.75, 7.51, 7.17, 6.97, 6.61, 7.93)
+    assert plain.names[0] == "plain-20"
+    assert multiply_adds.lines[2].x[0] < multiply_adds.lines[2].x[-1]
+    assert "ResNet-110 A 6.61 %" in figure.caption
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(st.floats(0, 100), min_size=4, max_size=4), min_size=1, max_size=7))
+def test_bands_are_what_they_say(seeds: list[list[float]]):
+    """Below five seeds their range; from five on a slow literal bootstrap of the median."""
+    middle, low, high = spread(seeds)
+    of = np.asarray(seeds)
+    assert middle == pytest.approx(np.median(of, axis=0).tolist())
+    if len(seeds) < 5:
+        assert (low, high) == (of.min(axis=0).tolist(), of.max(axis=0).tolist())
+        return
+    drawn = np.random.default_rng(0).integers(len(of), size=(1000, len(of)))
+    for place in range(4):
+        medians = [float(np.median([seeds[seed][place] for seed in resample])) for resample in drawn]
+        assert (low[place], high[place]) == pytest.approx(tuple(np.quantile(medians, [0.025, 0.975])))
+
+
+def long_line(points: int, label: str = "plain-20") -> Line:
+    values = tuple(50 + 40 * float(np.sin(at * 0.37)) + (at == points // 3) * 500 for at in range(points))
+    return Line(
+        label=label, depth=20, metric="test_error", x=tuple(range(points)), median=values, low=values, high=values, n=1
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(3, 3000), st.integers(SHORTEST, LONGEST))
+def test_a_thinned_line_keeps_its_ends_and_its_extremes(points: int, most: int):
+    line = long_line(points)
+    made = thin(line, most)
+    assert len(made.x) <= most
+    assert (made.x[0], made.x[-1]) == (line.x[0], line.x[-1])
+    assert (min(made.median), max(made.median)) == (min(line.median), max(line.median))
+    assert set(zip(made.x, made.median, strict=True)) <= set(zip(line.x, line.median, strict=True))
+
+
+def test_what_a_page_leaves_out_is_said():
+    panel = Panel(title="", lines=tuple(long_line(2000, f"plain-{at}") for at in range(40)))
+    (figure,) = thinned([Figure(id="f", title="", caption="", panels=(panel,))])
+    shown = [line.label for line in figure.panels[0].lines if line.shown]
+    assert (shown[0], shown[-1], len(shown)) == ("plain-0", "plain-39", 8)
+    assert "Of up to 2,000 points a line has the 400" in figure.panels[0].notes[0]
+    assert figure.panels[0].notes[1].startswith("8 of 40 arms are drawn at first")
+    short = Figure(id="f", title="", caption="", panels=(Panel(title="", lines=(long_line(50),)),))
+    assert thinned([short]) == (short,)
