@@ -1,8 +1,22 @@
 // Figures: drawings that are there at once, and plotly's charts in their place once a reader reaches for one.
 
-let chartsRead = null;
-const charts = () => chartsRead || (chartsRead = read("charts-data"));
-const chartsOf = (figure) => charts().charts.filter((chart) => chart.figure === figure.id);
+const unpackedText = (id) => {
+  const packed = Uint8Array.from(atob(byId(id).textContent), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+};
+
+let drawings = null; // what plotly needs: { charts, config, dark }
+let drawingsLoading = null;
+const loadDrawings = () => {
+  if (!drawingsLoading) {
+    drawingsLoading = unpackedText("charts-packed").then((text) => {
+      drawings = JSON.parse(text);
+    });
+  }
+  return drawingsLoading;
+};
+const chartsOf = (figure) => drawings.charts.filter((chart) => chart.figure === figure.id);
+
 const figureSettings = new Map(); // figure's id -> { view, paper, train, all, live }
 
 const settingsOf = (figure) => {
@@ -13,7 +27,7 @@ const settingsOf = (figure) => {
 };
 
 const inColour = (value) => {
-  if (typeof value === "string") return isDark() && charts().dark[value] ? charts().dark[value] : value;
+  if (typeof value === "string") return isDark() && drawings.dark[value] ? drawings.dark[value] : value;
   if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map(inColour);
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, inColour(part)]));
@@ -64,15 +78,13 @@ const layoutOf = (chart, now) => {
 const drawChart = (chart, now) => {
   const by = scaleOf(chart);
   const data = chart.data.map((trace) => ({ ...scaled(inColour(trace), by), visible: isVisible(trace, now) }));
-  return window.Plotly.react(chart.id, data, layoutOf(chart, now), charts().config);
+  return window.Plotly.react(chart.id, data, layoutOf(chart, now), drawings.config);
 };
 
 let plotlyLoading = null;
-const plotly = () => {
+const loadPlotly = () => {
   if (!plotlyLoading) {
-    const packed = Uint8Array.from(atob(byId("plotly-packed").textContent), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    plotlyLoading = new Response(stream).text().then((text) => {
+    plotlyLoading = unpackedText("plotly-packed").then((text) => {
       const script = document.createElement("script");
       script.textContent = text;
       document.head.appendChild(script);
@@ -86,7 +98,7 @@ const rested = () => new Promise((resolve) => setTimeout(resolve, 0));
 // One chart after another, so that the page answers between them. Without DecompressionStream the drawings stay.
 const enliven = async (figure) => {
   if (!window.DecompressionStream) return;
-  await plotly();
+  await Promise.all([loadDrawings(), loadPlotly()]);
   const now = settingsOf(figure);
   now.live = true;
   for (const chart of chartsOf(figure)) {

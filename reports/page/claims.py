@@ -102,7 +102,7 @@ def _evidence(verdict: Verdict) -> str:
 
 
 def _further(verdict: Verdict) -> str:
-    """`5 more seeds of each of A and B would decide it, were means and spreads the same`."""
+    """`further seeds that would decide it, ...: 5 more of each of A and B`."""
     if verdict.verdict is not Answer.UNDECIDED:
         return ""
     if verdict.further is None:
@@ -111,7 +111,10 @@ def _further(verdict: Verdict) -> str:
     for arm, seeds in verdict.further.items():
         by_count.setdefault(seeds, []).append(clean(arm))
     parts = [f"{count} more of {_listed(names)}" for count, names in by_count.items() if count]
-    return f"further seeds that would decide it, were means and spreads the same: {'; '.join(parts)}" if parts else ""
+    told = "further seeds without which nothing can be said"
+    if verdict.tested:
+        told = "further seeds that would decide it, were means and spreads the same"
+    return f"{told}: {'; '.join(parts)}" if parts else ""
 
 
 def _listed(names: Sequence[str]) -> str:

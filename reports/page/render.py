@@ -15,7 +15,7 @@ from reports.names import clean
 from reports.page.claims import FEW, families, striking
 from reports.page.runs import SHOWN, Links, columns, data, drawn, places, web_address
 from reports.page.sheets import metrics, sheets
-from reports.page.shell import bundle, environment, packed, part, policy, script
+from reports.page.shell import bundle, environment, json_text, packed, packed_script, part, policy, script
 from reports.page.summary import answers, departures, gaps, opening, recipes, trials
 from reports.provenance import facts
 from reports.tables import TABLES
@@ -121,11 +121,11 @@ def render(
             facts=facts(study, mine, about),
             command=about.get("command", ""),
             seconds=sum(run.seconds for run in mine),
-            charts=_charts(figures),
+            charts=packed(json_text(_charts(figures))),
             data={"tables": [each.data for each in shown], "runs": data(arms, told, links)},
             policy=policy([*scripts.values(), script(PLOTLY)]),
             style=f"{variables()}\n{part('page.css')}",
             scripts=scripts,
-            plotly=packed(PLOTLY),
+            plotly=packed_script(PLOTLY),
         )
     )

@@ -132,7 +132,8 @@ const traceRows = (chart, trace) => {
   });
 };
 
-const figureCsv = (figure) => {
+const figureCsv = async (figure) => {
+  await loadDrawings();
   const lines = chartsOf(figure).flatMap((chart) =>
     chart.data.filter((trace) => trace.meta.role !== "band").flatMap((trace) => traceRows(chart, trace)),
   );
@@ -183,5 +184,5 @@ all("[data-save]").forEach((button) => {
   const [what, kind] = button.dataset.save.split(".");
   const id = button.dataset.of;
   const subject = what === "table" ? tableNamed(id) : byId(id);
-  button.addEventListener("click", () => save(id, kind, WRITERS[what][kind](subject)));
+  button.addEventListener("click", async () => save(id, kind, await WRITERS[what][kind](subject)));
 });

@@ -207,7 +207,6 @@ const tableRow = (table, row) => {
       const space = text.indexOf(" ");
       cell.id = about.id;
       const link = linked("#" + about.id, text.slice(0, space), "value");
-      link.dataset.cell = about.id;
       cell.append(link, " ", made("span", "spread", text.slice(space + 1)));
       if (about.absent) cell.append(" ", lostMark(note));
     } else cell.textContent = text;
@@ -364,7 +363,7 @@ const cardRuns = (cell) => {
 };
 
 const openCard = (link) => {
-  const [table, row, cell] = cellPlaces.get(link.dataset.cell);
+  const [table, row, cell] = cellPlaces.get(link.parentElement.id);
   const field = table.rows[row].find((each) => each && each[0] === "m" && table.cells[each[4]] === cell);
   card.querySelector("h3").textContent = cell.arm;
   card.querySelector("p").textContent = cell.what;
@@ -384,7 +383,7 @@ const openCard = (link) => {
 };
 
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-cell], [data-show]");
+  const link = event.target.closest("a.value, [data-show]");
   if (!link) return;
   if (link.dataset.show) {
     event.preventDefault();
