@@ -70,7 +70,9 @@ def families(verdicts: Sequence[Verdict], arms: Mapping[str, MeasuredArm]) -> tu
 
 def striking(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     """Those that fail; those that are undecided too, where they are few."""
-    fails, unsure = ([each for each in verdicts if each.verdict is answer] for answer in (Answer.FAILS, Answer.UNDECIDED))
+    fails, unsure = (
+        [each for each in verdicts if each.verdict is answer] for answer in (Answer.FAILS, Answer.UNDECIDED)
+    )
     return (*fails, *(unsure if len(fails) + len(unsure) <= FEW else ()))
 
 

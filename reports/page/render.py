@@ -90,8 +90,9 @@ def render(
     tables = [table for name in table_names for table in TABLES[name](arms)]
     shown = sheets(tables, places(arms))
     figures, no_figure = _figures(study, arms)
-    told, links = columns(mine, metrics(tables)), Links(
-        pages=run_pages or {}, server=web_address(about.get("mlflow", ""))
+    told, links = (
+        columns(mine, metrics(tables)),
+        Links(pages=run_pages or {}, server=web_address(about.get("mlflow", ""))),
     )
     scripts = {"theme": script("theme.js"), "page": bundle(SCRIPTS)}
     return (

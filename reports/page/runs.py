@@ -90,7 +90,9 @@ def columns(runs: Sequence[Run], shown: Iterable[Metric]) -> tuple[RunColumn, ..
         ),
         RunColumn(title="attempts", kind="count", read=lambda run: len(run.attempts)),
         RunColumn(title="key", kind="key", read=lambda run: clean(run.key)),
-        RunColumn(title="MLflow run", kind="mlflow", read=lambda run: clean(run.mlflow_run) if run.mlflow_run else None),
+        RunColumn(
+            title="MLflow run", kind="mlflow", read=lambda run: clean(run.mlflow_run) if run.mlflow_run else None
+        ),
         RunColumn(title="sha256 of the weights", kind="digest", read=_weights),
     ]
     return tuple(each for each in found if each.kind not in ("digest", "mlflow") or any(map(each.read, runs)))
@@ -186,8 +188,12 @@ def data(arms: Sequence[MeasuredArm], told: Sequence[RunColumn], links: Links) -
         "arms": list(names.values()),
         "armAnchors": [anchor("arm", arm.arm.name) for arm in arms],
         "arm": packed([number for number, _ in pairs]),
-        "names": {row: clean(run.name) for row, (arm, run) in enumerate(pairs) if clean(run.name) != _name(names[arm], run)},
-        "anchors": {row: anchor("run", run.key) for row, run in enumerate(runs) if anchor("run", run.key) != f"run-{run.key}"},
+        "names": {
+            row: clean(run.name) for row, (arm, run) in enumerate(pairs) if clean(run.name) != _name(names[arm], run)
+        },
+        "anchors": {
+            row: anchor("run", run.key) for row, run in enumerate(runs) if anchor("run", run.key) != f"run-{run.key}"
+        },
         "notes": {row: _notes(run) for row, run in enumerate(runs) if run.notes},
         "pages": packed([links.page(run) for run in runs]) if any(map(links.page, runs)) else [],
         "server": links.server,

@@ -1,6 +1,7 @@
 // Tables: the first hundred rows stand in the page, all are in its data, from which they are sorted and filtered.
 
 const PAGE = 100;
+const DIGITS = 4; // with fewer a digest is not meant
 const collator = new Intl.Collator("en", { numeric: true });
 const tablesData = read("tables-data");
 
@@ -62,7 +63,8 @@ const ranked = (values) => {
   return values.map((value) => (value === null || value === "" ? null : rank.get(value)));
 };
 
-// A grid is a table with its data. `source` has: rows, titles, value(row, column), text(row), id(row), make(row).
+// A grid is a table with its data. `source` has: rows, titles, value(row, column), make(row), and what a filter looks
+// at: text(row), and digests(row), of which it knows the beginning.
 
 const grids = new Map();
 
@@ -108,7 +110,9 @@ const grid = (id, source) => {
     const words = filter ? filter.value.toLowerCase() : "";
     if (words && !texts) texts = every.map((row) => source.text(row).toLowerCase());
     const among = only ? ordered.filter((row) => only.has(row)) : ordered;
-    shown = words ? among.filter((row) => texts[row].includes(words)) : among;
+    const found = (row) =>
+      texts[row].includes(words) || (words.length >= DIGITS && source.digests(row).some((each) => each.startsWith(words)));
+    shown = words ? among.filter(found) : among;
     from = 0;
     show();
   };
@@ -206,7 +210,7 @@ const tableRow = (table, row) => {
       const about = table.cells[at];
       const space = text.indexOf(" ");
       cell.id = about.id;
-      const link = linked("#" + about.id, text.slice(0, space), "value");
+      const link = linked("#" + runId(cellRuns(about)[0]), text.slice(0, space), "value");
       cell.append(link, " ", made("span", "spread", text.slice(space + 1)));
       if (about.absent) cell.append(" ", lostMark(note));
     } else cell.textContent = text;
@@ -230,6 +234,7 @@ tablesData.tables.forEach((table) => {
       return field[0] === "t" ? field[1] : field[2];
     },
     text: (row) => table.rows[row].map((field) => (field ? field[1] : "")).join(" "),
+    digests: () => [],
     make: (row) => tableRow(table, row),
   });
 });
@@ -259,6 +264,8 @@ const runRow = (id) => {
   return runRows.get(id);
 };
 
+const DIGESTS = ["key", "mlflow", "digest"];
+
 const formatted = (value, kind) => {
   if (value === null || value === "") return "";
   if (kind === "percent") return value.toFixed(2);
@@ -281,7 +288,7 @@ const runField = (row, place) => {
   else if (kind === "mlflow" && text && runs.server && /^[A-Za-z0-9_-]+$/.test(text)) {
     cell.append(outward(linked(runs.server + "/#/runs/" + text, "")));
   }
-  if (["key", "mlflow", "digest"].includes(kind)) {
+  if (DIGESTS.includes(kind)) {
     const code = made("code", "", kind === "digest" ? text.slice(0, 12) : text);
     if (kind === "digest" && text) cell.title = text;
     (cell.firstChild || cell).append(code);
@@ -293,7 +300,9 @@ grid("runs", {
   rows: runs.rows,
   titles: runs.columns.map((column) => column.title),
   value: (row, place) => runValue(row, place),
-  text: (row) => runs.columns.map((_, place) => runValue(row, place)).join(" "),
+  text: (row) => runs.columns.map((column, place) => (DIGESTS.includes(column.kind) ? "" : runValue(row, place))).join(" "),
+  digests: (row) =>
+    runs.columns.flatMap((column, place) => (DIGESTS.includes(column.kind) ? [runValue(row, place) || ""] : [])),
   make: (row) => {
     const element = made("tr");
     element.id = runId(row);
@@ -328,7 +337,7 @@ only.querySelector("button").addEventListener("click", () => {
   showOnly("");
 });
 
-const goTo = (element) => element.scrollIntoView({ block: "center" });
+const goTo = (element, block) => element.scrollIntoView({ block, behavior: "instant" });
 
 const showRunsOf = (name) => {
   remember("at", "runs");
@@ -430,15 +439,15 @@ const arrive = () => {
     grids.get(table.id).reveal(row);
     grids.get(table.id).light([]);
     byId(at).classList.add("lit");
-    goTo(byId(at));
+    goTo(byId(at), "center");
   } else if (runRow(at) !== undefined) {
     grids.get("runs").reveal(runRow(at));
-    goTo(byId(at));
+    goTo(byId(at), "center");
   } else if (byId(at)) {
     const element = byId(at);
     if (element.hidden) showVerdicts("");
     if (element.matches(".claim")) element.classList.add("lit");
-    element.scrollIntoView();
+    goTo(element, "start");
   }
 };
 

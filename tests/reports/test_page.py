@@ -356,7 +356,9 @@ def test_a_hostile_name_in_a_note_stays_text():
 
 def test_links_leave_the_page_only_for_known_places():
     study, runs = digits()
-    runs = [replace(run, result={**run.result, "weights_sha256": f"{number:064x}"}) for number, run in enumerate(runs, 1)]
+    runs = [
+        replace(run, result={**run.result, "weights_sha256": f"{number:064x}"}) for number, run in enumerate(runs, 1)
+    ]
     pages = {runs[0].key: f"../_trials/{runs[0].key}.html", runs[1].key: "javascript:alert(1)"}
     page = Page(render(study, runs, about={**ABOUT, "mlflow": "http://mlflow.example:5000/"}, run_pages=pages))
     outward = {href: each for each in page.all("a") if not (href := each.get("href") or "").startswith("#")}
