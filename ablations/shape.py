@@ -123,6 +123,7 @@ def _network_fields() -> dict[str, Any]:
         "width": (Annotated[int, Field(ge=1, le=4096)], None),
         "padding": (of["padding"], None),
         "block_layers": (Annotated[int, Field(ge=1, le=2)], None),
+        "bottlenecks": (of["bottlenecks"], None),
         "grown_from": (Annotated[int, Field(ge=1, le=10_000)], None),
     }
 

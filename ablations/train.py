@@ -23,6 +23,8 @@ from models.networks import build, initialise
 from models.spec import Network
 
 EVALUATION_BATCH, PHOTOGRAPHS = 500, 100
+COMPARED = 2000
+"""Training images on which a grown network is compared with its parent."""
 
 
 class DamagedCheckpointError(Exception):
@@ -79,6 +81,8 @@ class Training:
         self._totals = torch.zeros(3, dtype=torch.float64, device=device)
         """Loss, wrong predictions and images of all updates so far; read only when something asks."""
         self._recorded = [0.0, 0.0, 0.0]
+        self.growth: dict[str, float] = {}
+        """Of a network that was grown from another: how far the two were apart before the first update."""
         self.images = PHOTOGRAPHS if network.layout == "imagenet" else EVALUATION_BATCH
         """Of an evaluation's batch."""
         self._top_5 = network.layout == "imagenet" and network.classes > 5
@@ -102,6 +106,24 @@ class Training:
         parent.load_state_dict(state)
         images = (images for images, _ in self.feed.clean_batches(self.images))
         grow(self.module, self.network, state, stage_statistics(parent, images))
+        self.growth = self._compare(parent)
+
+    @torch.no_grad()
+    def _compare(self, parent: nn.Module) -> dict[str, float]:
+        """How the network and its parent answer to the same training images, in evaluation and before any update:
+        largest difference of a logit, and the error of each in percent (claim DEG-09)."""
+        furthest, wrong, seen = 0.0, [0, 0], 0
+        for module in (self.module, parent):
+            module.eval()
+        for images, labels in self.feed.clean_batches(self.images, COMPARED):
+            with self.autocast():
+                logits = [module(images).float() for module in (self.module, parent)]
+            furthest = max(furthest, (logits[0] - logits[1]).abs().max().item())
+            wrong = [so_far + int((of.argmax(1) != labels).sum()) for so_far, of in zip(wrong, logits, strict=True)]
+            seen += len(labels)
+        self.module.train()
+        mine, theirs = (100 * each / seen for each in wrong)
+        return {"logit_difference": furthest, "train_error": mine, "parent_train_error": theirs, "images": seen}
 
     def align(self) -> None:
         """Give all replicas the state of the first; once, before the first step."""
@@ -172,6 +194,7 @@ class Training:
             "recorded": self._recorded,
             "module": self.module.state_dict(),
             "momenta": _momenta(self.optimiser),
+            **({"growth": self.growth} if self.growth else {}),
         }
         buffer = io.BytesIO()
         torch.save(state | {"sha256": checksum(state)}, buffer)
@@ -187,6 +210,7 @@ class Training:
         self.schedule.restore(state["schedule"])
         self._totals.copy_(state["totals"])
         self._recorded = list(state["recorded"])
+        self.growth = state.get("growth", {})
 
     def _update(self, draws: Draws) -> None:
         self.optimiser.zero_grad(set_to_none=True)

@@ -174,7 +174,10 @@ def _train(training: Training, progress: Progress) -> None:
                 _probe(training, progress)
                 if commits:
                     progress.commit(now, training.state())
-    progress.finish(training.iteration, training.state(), {"outcome": "finished", "weights_sha256": digest(training)})
+    result = {"outcome": "finished", "weights_sha256": digest(training)}
+    progress.finish(
+        training.iteration, training.state(), result | ({"growth": training.growth} if training.growth else {})
+    )
 
 
 def _evaluated(training: Training, *, last: bool) -> dict[str, float]:

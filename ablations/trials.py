@@ -132,6 +132,8 @@ def _network_deviations(network: Network) -> list[str]:
         found.append(f"padding {network.padding} (paper {'does not say' if network.padding == 'split' else 'zeros'})")
     if network.block_layers != 2:
         found.append(f"block_layers {network.block_layers} (paper 2)")
+    if not network.bottlenecks:
+        found.append("bottlenecks false (paper true)")
     if network.grown_from is not None:
         found.append(f"grown_from {network.grown_from} (paper random weights)")
     return found

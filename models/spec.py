@@ -13,7 +13,10 @@ CIFAR_DEPTHS = (20, 32, 44, 56, 110, 1202)
 IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Table 1: blocks in conv2_x .. conv5_x for each depth."""
 BOTTLENECK_DEPTHS = (50, 101, 152)
-_DEPARTURE = rf"w\d+|stride3x3|fan_in|{'|'.join(get_args(NewChannels)[1:])}|one-layer|from\d+"
+BASIC_BLOCKS = {50: (4, 5, 9, 6)}
+"""Blocks of two 3x3 layers at a depth where the paper has bottlenecks; it names no such network. These are the blocks
+of 34 layers, each stage made longer by about the same share."""
+_DEPARTURE = rf"w\d+|stride3x3|fan_in|{'|'.join(get_args(NewChannels)[1:])}|one-layer|basic|from\d+"
 VARIANT = rf"(?:{_DEPARTURE})(?:-(?:{_DEPARTURE}))*"
 """A regular expression for every `Network.variant` that is not empty."""
 _ALLOWED: dict[str, tuple[object, ...]] = {
@@ -59,6 +62,9 @@ class Network:
     block_layers: Literal[2, 1] = 2
     """Convolutions in a residual block that is no bottleneck. 1: y = relu(BN(W x) + x), "similar to a linear layer"
     and without advantage (sec. 3.2), in twice as many blocks, so that the depth is the same."""
+    bottlenecks: bool = True
+    """False: blocks of two 3x3 layers at a depth where the paper has bottlenecks, to measure what these save
+    (sec. 4.1); for 50 layers."""
     grown_from: int | None = None
     """Depth of a shallower network of the same kind whose trained weights this one starts from; the blocks that are
     inserted start as the identity: the solution by construction of sec. 1 and 3.1."""
@@ -86,6 +92,10 @@ class Network:
             raise ValueError(f"depth must be 18, 34, 50, 101 or 152 on {self.data}, not {self.depth}")
 
     def _check_blocks(self) -> None:
+        if not self.bottlenecks and not (self.layout == "imagenet" and self.depth in BASIC_BLOCKS):
+            raise ValueError(
+                f"bottlenecks false is for 50 layers of photographs, not {self.depth} on {self.data}; leave it out"
+            )
         if self.padding != "appended" and self.shortcut != "A":
             raise ValueError(f"padding {self.padding} is for shortcut A, not {self.shortcut}; leave it out or give A")
         if self.block_layers == 1 and self.bottleneck:
@@ -110,7 +120,7 @@ class Network:
     @property
     def bottleneck(self) -> bool:
         """Whether the blocks are 1x1, 3x3, 1x1 (Fig. 5 right) rather than two 3x3 (Fig. 5 left)."""
-        return self.layout == "imagenet" and self.depth in BOTTLENECK_DEPTHS
+        return self.layout == "imagenet" and self.depth in BOTTLENECK_DEPTHS and self.bottlenecks
 
     @property
     def name(self) -> str:
@@ -132,6 +142,7 @@ class Network:
             self.init: self.init != "fan_out",
             self.padding: self.padding != "appended",
             "one-layer": self.block_layers != 2,
+            "basic": not self.bottlenecks,
             f"from {self.grown_from}": self.grown_from is not None,
         }
         return tuple(word for word, does in departs.items() if does)
@@ -139,7 +150,8 @@ class Network:
     @property
     def blocks(self) -> tuple[int, ...]:
         """Blocks in each stage: `n` thrice for 6n + 2 layers, Table 1 for ImageNet; of one layer, twice as many."""
-        blocks = (self.depth // 6,) * 3 if self.layout == "cifar" else IMAGENET_BLOCKS[self.depth]
+        table = IMAGENET_BLOCKS if self.bottlenecks else BASIC_BLOCKS
+        blocks = (self.depth // 6,) * 3 if self.layout == "cifar" else table[self.depth]
         return tuple(number * 2 // self.block_layers for number in blocks)
 
     @property

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.ledger import LedgerError
-from orchestrator.runs import Run
+from orchestrator.runs import MULTI_SCALE, TEN_CROP, TEST, Run
 
-TEST, TEN_CROP, MULTI_SCALE = "predictions-test.npz", "predictions-ten-crop.npz", "predictions-multi-scale.npz"
-"""The kept files: of the centre crop, of ten crops, and of several scales (sec. 3.4)."""
-
+__all__ = ["MULTI_SCALE", "TEN_CROP", "TEST", "Predictions", "pack", "read"]
 
 _ROWS = 4096
 """Images that are looked at together: a copy of all of them would be large."""

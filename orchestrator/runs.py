@@ -103,6 +103,9 @@ class Run:
     """What the reader had to leave out, such as a damaged checkpoint; shown on the page."""
 
 
+TEST, TEN_CROP, MULTI_SCALE = "predictions-test.npz", "predictions-ten-crop.npz", "predictions-multi-scale.npz"
+"""Kept files with what was predicted for each test image: of the centre crop, of ten crops, and of several scales
+(sec. 3.4)."""
 PAPER_TAIL = 10 / 64
 """The paper's curves are read over their last 10k of 64k iterations; other schedules over the same share."""
 

@@ -135,7 +135,7 @@ class Pool:
         return tuple(each for each in ("none", "A", "B", "C") if each in present)
 
 
-_OPTIONS = ("width", "stride", "init", "padding", "block_layers", "grown_from")
+_OPTIONS = ("width", "stride", "init", "padding", "block_layers", "bottlenecks", "grown_from")
 """Fields of a network that are neither its data nor its depth and shortcut."""
 
 

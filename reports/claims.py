@@ -7,7 +7,7 @@ from dataclasses import replace
 from orchestrator.runs import Run
 from orchestrator.studies import RecordedStudy
 from reports.arms import MeasuredArm, Pool, gather, pools
-from reports.checks import CHECKS, CHECKS_OF_ALL, caveats
+from reports.checks import CHECKS, CHECKS_OF_ALL, CHECKS_OF_CLAIMS, caveats
 from reports.evidence import LEVEL, further, p_value
 from reports.noise import holm
 from reports.published import PaperClaim, paper_claims
@@ -57,6 +57,8 @@ def _seeds(claim: PaperClaim, arms: Sequence[MeasuredArm], found: Finding) -> tu
 
 
 def _check(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Finding:
+    if claim.id in CHECKS_OF_CLAIMS:
+        return CHECKS_OF_CLAIMS[claim.id](lambda other: _check(paper_claims()[other], arms))
     if claim.id in CHECKS_OF_ALL:
         return _try(lambda: CHECKS_OF_ALL[claim.id](arms))
     if claim.id not in CHECKS:

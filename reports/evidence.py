@@ -112,6 +112,29 @@ class Alike:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The one of several comparisons that speaks most for a claim: evidence for it counts once for each of them."""
+
+    part: Above
+    of: int
+
+    @property
+    def answer(self) -> Answer:
+        return self.part.answer
+
+    @property
+    def p_for(self) -> float:
+        return min(1.0, self.of * self.part.p_for)
+
+    @property
+    def p_against(self) -> float:
+        return self.part.p_against
+
+    def further(self, level: float) -> Mapping[str, int] | None:
+        return self.part.further(level / self.of)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trend:
     """A rank correlation that must exceed 0.8, in the direction of the sign."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import StatisticsError, correlation, fmean, stdev
 
+from orchestrator.runs import Curve
+
 
 def spread(values: Sequence[float]) -> float | None:
     """Sample standard deviation; None below two values."""
@@ -99,6 +101,40 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
         result[index] = highest
     return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A straight line through points by least squares."""
+
+    slope: float
+    error: float
+    """Standard error of the slope."""
+    low: float
+    high: float
+    """95 % t-interval of the slope."""
+
+
+def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
+    """Through at least three points that are not all above one another. Raises ValueError for fewer."""
+    if len(x) < 3 or len(set(x)) < 2:
+        raise ValueError(f"a line needs 3 points over 2 places, not {len(x)} over {len(set(x))}")
+    from scipy.special import stdtrit
+
+    middle_x, middle_y = fmean(x), fmean(y)
+    wide = sum((each - middle_x) ** 2 for each in x)
+    slope = sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True)) / wide
+    left = sum((b - middle_y - slope * (a - middle_x)) ** 2 for a, b in zip(x, y, strict=True))
+    error = math.sqrt(left / (len(x) - 2) / wide)
+    half = float(stdtrit(len(x) - 2, 0.975)) * error
+    return Fit(slope=slope, error=error, low=slope - half, high=slope + half)
+
+
+def mean_of(curves: Sequence[Curve]) -> dict[int, float]:
+    """Mean over curves at the iterations that all of them have."""
+    points = [dict(zip(curve.iterations, curve.values, strict=True)) for curve in curves]
+    shared = sorted(set.intersection(*[set(each) for each in points])) if points else []
+    return {at: fmean(each[at] for each in points) for at in shared}
 
 
 def ranks(values: Sequence[float]) -> list[float]:

@@ -81,8 +81,12 @@ def ended(arm: MeasuredArm) -> tuple[Run, ...]:
 
 
 def sample(pool: Pool, shortcut: Shortcut, depth: int, metric: Metric, variant: str | None = None) -> Sample:
-    """A complete sample of at least two values."""
-    arm = arm_of(pool, shortcut, depth, variant)
+    """Of the arm with this network."""
+    return sample_of(arm_of(pool, shortcut, depth, variant), metric)
+
+
+def sample_of(arm: MeasuredArm, metric: Metric) -> Sample:
+    """A complete sample of at least two values. Raises NotEnoughError for less."""
     runs = ended(arm)
     cell = measure(arm, metric)
     if cell.n < 2:

@@ -108,7 +108,7 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
 def powers(low: float, high: float) -> list[float]:
     """Ticks of a logarithmic axis: powers of ten, and where these are few their doubles and fives."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1,), (1, 2, 5)):
+    for factors in ((1,), (1, 2, 5), range(1, 10)):
         found = [factor * 10.0**exponent for exponent in exponents for factor in factors]
         found = [round(each, 12) for each in found if low * (1 - 1e-9) <= each <= high * (1 + 1e-9)]
         if len(found) >= 3:

@@ -8,6 +8,7 @@ from orchestrator.runs import Run
 from reports.arms import SHORTCUT_TITLES, MeasuredArm, Pool, pools
 from reports.cells import Metric, measure
 from reports.figures.lines import Axis, Figure, Line, Panel, numbered
+from reports.hardware import hardware_of
 from reports.published import table_6
 
 # Costs
@@ -25,22 +26,6 @@ TIMES = ((7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
 def _kilowatt_hours(run: Run) -> float | None:
     joules = run.costs.get("device_energy_joules")
     return None if joules is None else joules / 3.6e6
-
-
-def hardware_of(run: Run) -> str:
-    """What computed the run, in a word: its GPU where it ran on one, else the processor; several are joined."""
-    names = dict.fromkeys(_machine(each) for each in run.attempts if each.get("hardware"))
-    return " and ".join(names) or "hardware not recorded"
-
-
-def _machine(attempt: Mapping[str, object]) -> str:
-    hardware = attempt["hardware"]
-    if not isinstance(hardware, Mapping):
-        return str(hardware)
-    site = attempt.get("site")
-    on_gpu = isinstance(site, Mapping) and site.get("device") == "cuda"
-    gpus = hardware.get("gpus") or ()
-    return str(next(iter(gpus), "a GPU")) if on_gpu else str(hardware.get("cpu", "a CPU"))
 
 
 def _bar(label: str, arm: MeasuredArm, values: Sequence[float]) -> Line:

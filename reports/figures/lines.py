@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 from models.spec import Shortcut
 from orchestrator.runs import Outcome, Run
 from reports.arms import MeasuredArm, Pool
@@ -106,6 +104,8 @@ def spread(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float],
     """
     if not values or not values[0]:
         return [], [], []
+    import numpy as np  # a chart in the terminal needs none of it
+
     of = np.asarray(values, dtype=np.float64)
     middle = np.median(of, axis=0)
     if len(of) < ENOUGH:

@@ -123,7 +123,12 @@ OTHER_NETWORKS = {
 
 def test_every_field_is_covered_here() -> None:
     assert OTHER_RECIPES.keys() == {field.name for field in dataclasses.fields(Recipe)}
-    assert {*OTHER_NETWORKS, "layout"} == {field.name for field in dataclasses.fields(Network)}
+    assert {*OTHER_NETWORKS, "layout", "bottlenecks"} == {field.name for field in dataclasses.fields(Network)}
+
+
+def test_blocks_without_bottlenecks_have_a_key_of_their_own() -> None:
+    """Allowed in networks of 50 layers alone."""
+    assert key(dataclasses.replace(RESNET_50, bottlenecks=False)) != key(RESNET_50)
 
 
 def test_changing_any_one_thing_changes_the_key() -> None:
@@ -186,7 +191,7 @@ def test_params_survive_json_and_come_back_whole() -> None:
         assert keys.from_params(params) == (RESNET_50, recipe, 3)
 
 
-NEW_NETWORK_FIELDS = ("init", "padding", "block_layers", "grown_from")
+NEW_NETWORK_FIELDS = ("init", "padding", "block_layers", "bottlenecks", "grown_from")
 
 
 def test_a_new_field_with_a_neutral_default_keeps_old_keys() -> None:

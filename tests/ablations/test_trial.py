@@ -362,6 +362,11 @@ def test_a_grown_network_begins_as_its_parent(shortcut: Shortcut) -> None:
     grown = trained(asked, Notebook(parent=parent.checkpoint))
     fresh = trained({**asked, "network": {**asked["network"], "grown_from": None}})
     assert grown.committed[0]["train_loss"] < 0.8 * fresh.committed[0]["train_loss"]
+    growth = grown.result["growth"]
+    assert growth["logit_difference"] <= 1e-5
+    assert growth["train_error"] == growth["parent_train_error"]
+    assert growth["images"] > 100
+    assert "growth" not in fresh.result
     again = Notebook(commits_at={3}, dies_at=3, instant="after", parent=parent.checkpoint)
     with pytest.raises(Killed):
         trained(asked, again)

@@ -1,0 +1,21 @@
+"""What computed a run, in a word, so that costs on unlike hardware are told apart."""
+
+from collections.abc import Mapping
+
+from orchestrator.runs import Run
+
+
+def hardware_of(run: Run) -> str:
+    """Its GPU where it ran on one, else the processor; several are joined."""
+    names = dict.fromkeys(_machine(each) for each in run.attempts if each.get("hardware"))
+    return " and ".join(names) or "hardware not recorded"
+
+
+def _machine(attempt: Mapping[str, object]) -> str:
+    hardware = attempt["hardware"]
+    if not isinstance(hardware, Mapping):
+        return str(hardware)
+    site = attempt.get("site")
+    on_gpu = isinstance(site, Mapping) and site.get("device") == "cuda"
+    gpus = hardware.get("gpus") or ()
+    return str(next(iter(gpus), "a GPU")) if on_gpu else str(hardware.get("cpu", "a CPU"))
