@@ -64,9 +64,9 @@ def dark() -> dict[str, str]:
 
 
 def variables() -> str:
-    """The colours as properties of CSS: in light, in dark by the reader's system, and as chosen on the page."""
+    """The colours as properties of CSS: in dark by the reader's system or as chosen; on paper always light."""
     day, night = (";".join(f"--c-{name}:{pair[at]}" for name, pair in THEMES.items()) for at in (0, 1))
     return (
-        f':root{{{day}}}@media (prefers-color-scheme: dark){{:root:not([data-theme="light"]){{{night}}}}}'
-        f':root[data-theme="dark"]{{{night}}}'
+        f':root{{{day}}}@media screen and (prefers-color-scheme: dark){{:root:not([data-theme="light"]){{{night}}}}}'
+        f'@media screen{{:root[data-theme="dark"]{{{night}}}}}'
     )

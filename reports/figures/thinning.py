@@ -34,10 +34,10 @@ def _panel(panel: Panel, most: int) -> Panel:
         notes.append(
             f"Of up to {longest:,} points a line has the {most} that keep its ends, its highest and its lowest."
         )
-    arms = list(dict.fromkeys(each.label for each in lines if not each.paper))
+    arms = list(dict.fromkeys(each.arm or each.label for each in lines if not each.paper))
     if len(arms) > MOST_ARMS:
         first = {arms[round(place * (len(arms) - 1) / (MOST_ARMS - 1))] for place in range(MOST_ARMS)}
-        lines = tuple(replace(each, shown=each.label in first) for each in lines)
+        lines = tuple(replace(each, shown=(each.arm or each.label) in first) for each in lines)
         notes.append(f"{len(first)} of {len(arms)} arms are drawn at first; “All lines” draws the others.")
     return replace(panel, lines=lines, notes=tuple(notes))
 

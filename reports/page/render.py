@@ -1,98 +1,56 @@
 """From a study and its runs to the text of the page. The same runs give the same bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from orchestrator.runs import Run
 from orchestrator.studies import RecordedStudy
 from reports.arms import MeasuredArm, gather
-from reports.cells import Metric, measure
 from reports.claims import judge
-from reports.drawing import CONFIG, dark, draw
+from reports.drawing import CONFIG, dark, draw, variables
 from reports.figures import FIGURES, Figure
-from reports.names import anchor, clean
-from reports.page.shell import environment, part, policy, script
-from reports.page.summary import answers, departures, gaps, line_table, opening, trials
+from reports.figures.data import table as data_table
+from reports.figures.thinning import thinned
+from reports.names import clean
+from reports.page.claims import FEW, families, striking
+from reports.page.runs import SHOWN, Links, columns, data, drawn, places, web_address
+from reports.page.sheets import metrics, sheets
+from reports.page.shell import bundle, environment, json_text, packed, packed_script, part, policy, script
+from reports.page.summary import answers, departures, gaps, opening, recipes, trials
 from reports.provenance import facts
-from reports.tables import Table, maker
-from reports.verdicts import Verdict
+from reports.tables import maker
 
-
-def _groups(table: Table) -> list[tuple[str, int]]:
-    """Headings over the columns, each with the number of columns below it; empty where the table has none."""
-    found = [(name, len(list(columns))) for name, columns in groupby(table.columns, key=lambda column: column.group)]
-    return found if any(name for name, _ in found) else []
-
-
-RUN_COLUMNS = (
-    ("trial", "text"),
-    ("seed", "number"),
-    ("outcome", "text"),
-    ("test error, last", "percent"),
-    ("test error, best", "percent"),
-    ("training error", "percent"),
-    ("iterations", "number"),
-    ("seconds", "seconds"),
-    ("attempts", "number"),
-    ("key", "code"),
-    ("MLflow run", "code"),
-)
-
-
-def _run_row(run: Run) -> list[Any]:
-    return [
-        clean(run.name),
-        run.seed,
-        run.outcome.value,
-        *[run.result.get(metric.value) for metric in (Metric.LAST_TEST, Metric.BEST_TEST, Metric.TAIL_TRAIN)],
-        run.iteration,
-        run.seconds or None,
-        len(run.attempts),
-        clean(run.key),
-        clean(run.mlflow_run or ""),
-    ]
-
-
-def _runs_data(arms: Sequence[MeasuredArm]) -> dict[str, Any]:
-    runs = [(arm, run) for arm in arms for run in arm.runs]
-    return {
-        "columns": [{"title": title, "kind": kind} for title, kind in RUN_COLUMNS],
-        "rows": [_run_row(run) for _, run in runs],
-        "anchors": [anchor("run", run.key) for _, run in runs],
-        "arms": [anchor("arm", arm.arm.name) for arm, _ in runs],
-        "notes": {anchor("run", run.key): [clean(note) for note in run.notes] for _, run in runs if run.notes},
-    }
+PLOTLY = "vendor/plotly-basic.min.js"
+SCRIPTS = ("state.js", "charts.js", "tables.js", "saving.js")
+"""Of the page, in the order in which each uses what those before it have."""
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
-    places, lines = line_table(figure)
     charts = draw(figure)
+    lines = [line for panel in figure.panels for line in panel.lines if not line.paper]
     return {
         "figure": figure,
         "charts": charts,
         "views": list(dict.fromkeys(name for chart in charts for name in chart["views"])),
+        "curves": any(line.metric == "test_error" for line in lines),
+        "training": any(line.metric == "train_error" for line in lines),
+        "drops": any(panel.drops for panel in figure.panels),
         "overlay": any(line.paper for panel in figure.panels for line in panel.lines),
-        "depths": sorted({line.depth for panel in figure.panels for line in panel.lines if not line.paper}),
-        "runs": sorted({line.n for panel in figure.panels for line in panel.lines if not line.paper}),
-        "places": places,
-        "lines": lines,
+        "hidden": not all(line.shown for line in lines),
+        "bands": list(dict.fromkeys(line.band for line in lines if line.band)),
+        "runs": sorted({line.n for line in lines}),
+        "data": data_table(figure),
     }
 
 
-def _samples(verdict: Verdict, arms: Mapping[str, MeasuredArm]) -> list[dict[str, str]]:
-    """The measurements that a verdict rests on, each with a link to its runs."""
-    found = [arms[name] for name in verdict.arms if name in arms]
-    cells = [(arm, measure(arm, Metric.LAST_TEST)) for arm in found]
-    return [
-        {
-            "text": f"{arm.label}: {cell.n} of {cell.planned} runs",
-            "arm": anchor("arm", arm.arm.name),
-            "anchor": anchor("run", arm.runs[0].key),
-        }
-        for arm, cell in cells
-        if arm.runs
+def _charts(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What plotly needs, once it is wanted; the drawings stand in the page itself."""
+    charts = [
+        {"figure": each["figure"].id, **{name: told for name, told in chart.items() if name != "svg"}}
+        for each in figures
+        for chart in each["charts"]
     ]
+    return {"charts": charts, "config": CONFIG, "dark": dark()}
 
 
 def _named(names: Sequence[str], known: Mapping[str, Any], kind: str, standard: str) -> tuple[list[str], list[str]]:
@@ -104,26 +62,40 @@ def _named(names: Sequence[str], known: Mapping[str, Any], kind: str, standard: 
     ]
 
 
-def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str]) -> str:
-    """The page as text. `about` says what the runs cannot: the program's version, the `command` that makes the page."""
+def _figures(study: RecordedStudy, arms: Sequence[MeasuredArm]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The figures that the study asks for, and why others are not there."""
+    names, unknown = _named(study.figures, FIGURES, "figure", "curves")
+    made = [figure for name in names for figure in FIGURES[name](arms)]
+    undrawn = [f"{each.title} is not drawn: none of its arms has a curve yet." for each in made if not each.panels]
+    return [_figure(each) for each in thinned([each for each in made if each.panels])], [*unknown, *undrawn]
+
+
+def render(
+    study: RecordedStudy,
+    runs: Iterable[Run],
+    *,
+    about: Mapping[str, str],
+    run_pages: Mapping[str, str] | None = None,
+) -> str:
+    """The page as text.
+
+    `about` says what the runs cannot: the program's version, the `command` that makes the page, the address of the
+    `mlflow` server that shows the runs. `run_pages` are paths from the page to those of trials, by key.
+    """
     recorded = list(runs)
     arms = gather(study, recorded)
     mine = [run for arm in arms for run in arm.runs]
-    by_name = {arm.arm.name: arm for arm in arms}
     verdicts = judge(study, recorded)
-    made_by = {name: make for name in (study.tables or ["table"]) if (make := maker(name))}
-    table_names, no_table = _named(study.tables, made_by, "table", "table")
-    figure_names, no_figure = _named(study.figures, FIGURES, "figure", "curves")
-    made = [figure for name in figure_names for figure in FIGURES[name](arms)]
-    undrawn = [
-        f"{figure.title} is not drawn: none of its arms has a curve yet." for figure in made if not figure.panels
-    ]
-    figures = [_figure(figure) for figure in made if figure.panels]
-    scripts = {
-        "theme": script("theme.js"),
-        "plotly": script("vendor/plotly-basic.min.js"),
-        "page": script("page.js"),
-    }
+    makers = {name: make for name in (study.tables or ["table"]) if (make := maker(name))}
+    table_names, no_table = _named(study.tables, makers, "table", "table")
+    tables = [table for name in table_names for table in makers[name](arms)]
+    shown = sheets(tables, places(arms))
+    figures, no_figure = _figures(study, arms)
+    told, links = (
+        columns(mine, metrics(tables)),
+        Links(pages=run_pages or {}, server=web_address(about.get("mlflow", ""))),
+    )
+    scripts = {"theme": script("theme.js"), "page": bundle(SCRIPTS)}
     return (
         environment()
         .get_template("page.html.j2")
@@ -134,25 +106,28 @@ def render(study: RecordedStudy, runs: Iterable[Run], *, about: Mapping[str, str
             trials=trials(arms),
             total=len(mine),
             answers=answers(verdicts),
-            verdicts=[{**vars(each), "samples": _samples(each, by_name)} for each in verdicts],
+            verdicts=verdicts,
+            families=families(verdicts, {arm.arm.name: arm for arm in arms}),
+            striking=striking(verdicts),
+            few=len(verdicts) <= FEW,
             departures=departures(arms),
+            recipes=recipes(arms),
             figures=figures,
-            undrawn=undrawn,
-            tables=[table for name in table_names for table in made_by[name](arms)],
-            remarks=[*no_table, *no_figure],
+            undrawn=no_figure,
+            sheets=shown,
+            remarks=no_table,
             gaps=gaps(arms),
+            columns=told,
+            runs=drawn(mine, told, links),
+            shown=SHOWN,
             facts=facts(study, mine, about),
             command=about.get("command", ""),
             seconds=sum(run.seconds for run in mine),
-            charts={
-                "charts": [{"figure": each["figure"].id, **chart} for each in figures for chart in each["charts"]],
-                "config": CONFIG,
-                "dark": dark(),
-            },
-            runs_data=_runs_data(arms),
-            groups=_groups,
-            policy=policy(scripts.values()),
-            style=part("page.css"),
+            charts=packed(json_text(_charts(figures))),
+            data={"tables": [each.data for each in shown], "runs": data(arms, told, links)},
+            policy=policy([*scripts.values(), script(PLOTLY)]),
+            style=f"{variables()}\n{part('page.css')}",
             scripts=scripts,
+            plotly=packed_script(PLOTLY),
         )
     )

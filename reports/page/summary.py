@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from orchestrator.runs import Outcome, Run
 from reports.arms import MeasuredArm, pools
 from reports.cells import why_absent
-from reports.figures import Figure, Line
 from reports.names import anchor, clean
 from reports.verdicts import Answer, Verdict
 
@@ -35,15 +34,6 @@ class Departure:
     title: str
     arms: int
     deviations: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LineSummary:
-    """A row of a figure's data table."""
-
-    name: str
-    n: int
-    at: tuple[str, ...]
 
 
 def _blocked(arm: MeasuredArm, run: Run) -> bool:
@@ -75,6 +65,23 @@ def gaps(arms: Sequence[MeasuredArm]) -> tuple[Gap, ...]:
         for run in arm.runs
         if run.outcome is not Outcome.FINISHED
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What arms have in common: how they depart from the paper."""
+
+    arms: tuple[str, ...]
+    deviations: tuple[str, ...]
+    """None: the paper's network, data and recipe."""
+
+
+def recipes(arms: Sequence[MeasuredArm]) -> tuple[Recipe, ...]:
+    """Every arm, with all that departs from the paper's preset for its network; arms that depart alike together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for arm in arms:
+        found.setdefault(tuple(arm.arm.deviations), []).append(clean(arm.arm.name))
+    return tuple(Recipe(arms=tuple(names), deviations=deviations) for deviations, names in found.items())
 
 
 def departures(arms: Sequence[MeasuredArm]) -> tuple[Departure, ...]:
@@ -111,38 +118,3 @@ def _elsewhere(verdicts: Sequence[Verdict]) -> str:
     """Says of how many claims of the paper that they were not tested under its recipe."""
     count = sum(bool(each.measured) for each in verdicts)
     return f"; {_plural(count, 'was', 'were')} tested on other arms than the paper's" if count else ""
-
-
-# The data behind a figure
-
-
-def _at(line: Line, iteration: float) -> str:
-    """Median and range at the last point up to an iteration."""
-    known = [place for place, at in enumerate(line.x) if at <= iteration]
-    if not known:
-        return ""
-    place = known[-1]
-    if line.n == 1 or line.paper:
-        return f"{line.median[place]:.2f}"
-    return f"{line.median[place]:.2f} ({line.low[place]:.2f} to {line.high[place]:.2f})"
-
-
-def milestones(lines: Sequence[Line], drops: Sequence[int]) -> tuple[float, ...]:
-    """Iterations at which a figure's data table reads its lines: each learning-rate drop, and the end."""
-    end = max((line.x[-1] for line in lines), default=0)
-    return (*[drop for drop in drops if drop < end], end)
-
-
-def line_table(figure: Figure) -> tuple[tuple[float, ...], tuple[LineSummary, ...]]:
-    """Columns and rows of the data table of a figure."""
-    lines = [line for panel in figure.panels for line in panel.lines]
-    places = milestones(lines, sorted({drop.iteration for panel in figure.panels for drop in panel.drops}))
-    unique = {(line.label, line.metric, line.paper): line for line in lines}
-    return places, tuple(
-        LineSummary(
-            name=clean(f"{line.label}, {'training' if line.metric == 'train_error' else 'test'}"),
-            n=line.n,
-            at=tuple(_at(line, place) for place in places),
-        )
-        for line in unique.values()
-    )

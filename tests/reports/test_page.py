@@ -1,6 +1,7 @@
 """The page is one file, the same for the same runs, and whatever a name holds stays text."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -8,13 +9,16 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from synthetic import digits, imagenet_like, make_arm, make_run, make_runs, make_study, paper_like
+from synthetic import DEPTH_CLAIMS, digits, imagenet_like, make_arm, make_run, make_runs, make_study, paper_like
 
 from models.spec import Network
 from orchestrator.runs import Curve, Outcome, Run
 from orchestrator.studies import RecordedStudy
+from reports.claims import PAPER_CLAIMS, judge
 from reports.names import anchor, clean
 from reports.page import render
+from reports.page.claims import families
+from reports.page.runs import web_address
 
 ABOUT = {"ablate": "0.1.0", "command": "ablate report digits-demo"}
 VOID = {"meta", "link", "br", "input", "line", "path", "hr", "img"}
@@ -58,6 +62,10 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join("".join(self.words).split())
+
+    def charts(self):
+        packed = next(text for attributes, text in self.scripts if attributes.get("id") == "charts-packed")
+        return json.loads(gzip.decompress(base64.b64decode(packed)))
 
     def data(self, name: str):
         return json.loads(next(text for attributes, text in self.scripts if attributes.get("id") == name))
@@ -111,9 +119,9 @@ def test_structure(made):
     assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
     assert len(page.ids) == len(set(page.ids))
     assert not page.open
-    runs = set(page.data("runs-data")["anchors"])
     targets = {href[1:] for each in page.all("a") if (href := each.get("href"))}
-    assert targets <= set(page.ids) | runs
+    assert targets <= set(page.ids)
+    assert {anchor("run", run.key) for run in made()[1]} <= set(page.ids)
 
 
 @pytest.mark.parametrize("made", [digits, paper_like, imagenet_like, unfinished])
@@ -129,10 +137,14 @@ def test_nothing_is_fetched(made):
 
 def test_only_our_scripts_may_run(demo: Page):
     policy = next(each["content"] or "" for each in demo.all("meta") if "http-equiv" in each)
-    run = [text for attributes, text in demo.scripts if attributes.get("type") != "application/json"]
+    run = [text for attributes, text in demo.scripts if "type" not in attributes]
+    packed = next(text for attributes, text in demo.scripts if attributes.get("id") == "plotly-packed")
+    run.append(gzip.decompress(base64.b64decode(packed)).decode())
     assert len(run) == 3
+    assert "plotly.js (basic - minified)" in run[2][:300]
     for text in run:
         assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
+    assert policy.count("sha256-") == 3
     assert "unsafe-eval" not in policy
     assert "script-src 'unsafe-inline'" not in policy
     assert not any(name.startswith("on") for _, attributes in demo.elements for name in attributes)
@@ -163,20 +175,74 @@ def test_what_is_missing_is_said_with_reasons():
 
 
 def test_every_number_leads_to_its_runs(depth: Page):
-    data = depth.data("runs-data")
-    cells = [each for each in depth.all("td") if (each.get("id") or "").startswith("cell-")]
-    links = [each for each in depth.all("a") if "data-runs" in each]
+    """Without a script to the first of them; with one to what is known of it, and to exactly its runs."""
+    data = depth.data("tables-data")
+    cells = {cell["id"]: cell for table in data["tables"] for cell in table["cells"]}
+    links = [each for each in depth.all("a") if each.get("class") == "value"]
+    drawn = [each["id"] for each in depth.all("td") if (each.get("id") or "").startswith("cell-")]
     assert len(cells) > 40
-    assert len(links) > 40
-    for link in links:
-        place = data["anchors"].index((link["href"] or "")[1:])
-        assert data["arms"][place] == link["data-runs"]
-    columns = [column["title"] for column in data["columns"]]
-    assert all(row[columns.index("key")] and row[columns.index("MLflow run")] for row in data["rows"])
+    assert drawn == list(cells)
+    _, runs = paper_like()
+    rows = {run.key: run for run in runs}
+    keys = [run.key for run in runs]
+    for link, cell in zip(links, cells.values(), strict=True):
+        first, count = cell["runs"]
+        mine = [rows[key] for key in keys[first : first + count]]
+        assert link["href"] == f"#run-{mine[0].key}"
+        assert {run.arm for run in mine} == {cell["arm"]}
+        assert cell["n"] == len(mine) == 5
+
+
+def test_the_difference_to_the_paper_is_told_with_a_number(depth: Page):
+    table = next(each for each in depth.data("tables-data")["tables"] if each["id"] == "table-6")
+    told = {cell["arm"]: cell.get("gap") for cell in table["cells"] if cell["metric"] == "last_test_error"}
+    assert told["cifar10-resnet-20-A"] == "+0.00 (8.75 against the paper's 8.75)"
+    assert all("gap" not in cell for cell in table["cells"] if cell["metric"] == "best_test_error")
+
+
+def test_every_arm_says_how_it_departs_from_the_paper():
+    arms = [make_arm(Network(depth=20)), make_arm(Network(depth=32), name="other", deviations=("lr 0.03 (paper 0.1)",))]
+    arms.append(make_arm(Network(depth=44), name="third", deviations=("lr 0.03 (paper 0.1)", "batch 64 (paper 128)")))
+    page = page_of((make_study(arms), []))
+    assert "The paper's network, data and recipe 1 arm: cifar10-plain-20" in page.text
+    assert "lr 0.03 (paper 0.1) 1 arm: other" in page.text
+    assert "lr 0.03 (paper 0.1)batch 64 (paper 128) 1 arm: third" in page.text
+
+
+def test_many_claims_are_marks_by_family_and_a_few_are_sentences():
+    study, runs = paper_like()
+    many = page_of((replace(study, claims=[{"id": each} for each in PAPER_CLAIMS]), runs))
+    marks = [each for each in many.all("a") if (each.get("class") or "").startswith("mark ")]
+    assert len(marks) == len(PAPER_CLAIMS) == 66
+    assert len([each for each in many.all("article") if each.get("class") == "claim"]) == 66
+    assert "Layer responses" in many.text
+    few = page_of((replace(study, claims=study.claims[:3]), runs))
+    assert not [each for each in few.all("a") if (each.get("class") or "").startswith("mark ")]
+
+
+def test_claims_say_how_sure_they_are_and_what_would_decide_them(demo: Page):
+    assert "corrected for 8 claims that were tested, p < 0.0001" in demo.text
+    study, runs = digits()
+    arms = [replace(arm, trials=arm.trials[:1]) for arm in study.arms]
+    page = page_of((replace(study, arms=arms, claims=[{"id": "DEG-01"}]), runs))
+    assert "Further seeds without which nothing can be said: 1 more of digits-plain-56." in page.text
+
+
+def test_a_gap_within_the_noise_says_how_many_seeds_would_settle_it():
+    arms = [make_arm(Network(depth=depth), seeds=3) for depth in (20, 56)]
+    runs = [*make_runs(arms[0], 9.0, 1.0, scale=1.5), *make_runs(arms[1], 11.0, 3.0, scale=1.5)]
+    (told,) = families(judge(make_study(arms, claims=["DEG-02"]), runs), {})[0].claims
+    assert told.verdict.verdict == "undecided"
+    assert re.fullmatch(
+        r"further seeds that would decide it, were means and spreads the same: \d+ more of each of "
+        "cifar10-plain-56 and cifar10-plain-20",
+        told.further,
+    )
+    assert told.evidence.startswith("p = 0.")
 
 
 def test_charts_say_that_nothing_is_shared(demo: Page):
-    config = demo.data("charts-data")["config"]
+    config = demo.charts()["config"]
     assert config["showSendToCloud"] is False
     assert config["plotlyServerURL"] == ""
 
@@ -192,7 +258,7 @@ def test_provenance():
     assert "2.0 h on NVIDIA H200" in page.text
     assert "with uncommitted changes (1 attempt)" in page.text
     assert "recipe.iterations=150" in page.text
-    assert ["checkpoint 2 was damaged"] in page.data("runs-data")["notes"].values()
+    assert "checkpoint 2 was damaged" in page.data("tables-data")["runs"]["notes"].values()
 
 
 def test_the_tables_and_the_figure_of_imagenet_are_there():
@@ -203,7 +269,7 @@ def test_the_tables_and_the_figure_of_imagenet_are_there():
     assert "22.85 ± 0.10 (3)" in page.text
     assert "Measured, the paper's recipe: 12 trials, top-5 error % of each: imagenet-resnet-34-B.s0 (" in page.text
     assert "compare differences between curves, not levels" in page.text
-    assert [each["id"] for each in page.data("charts-data")["charts"]] == ["figure-4-panel-1", "figure-4-panel-2"]
+    assert [each["id"] for each in page.charts()["charts"]] == ["figure-4-panel-1", "figure-4-panel-2"]
 
 
 def test_an_unknown_table_is_told():
@@ -272,7 +338,10 @@ def test_hostile_names_stay_text(name: str):
     assert not page.all("img")
     assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
     assert all((each.get("href") or "#").startswith("#") for each in page.all("a"))
-    assert page.data("runs-data")["rows"][0][0] == clean(name)
+    runs = page.data("tables-data")["runs"]
+    assert {runs["names"][row] for row in "01"} == {clean(name)}
+    assert runs["arms"][0] == clean(name)
+    assert clean(name).strip() in [" ".join(each.split()) for each in page.words] or clean(name) in page.words
     assert "{{" not in name or "{{ 7 * 7 }}" in page.text
     assert not re.search("[\u202a-\u202e\u2028\u2029\x00-\x08]", page.text)
 
@@ -283,6 +352,50 @@ def test_a_hostile_name_in_a_note_stays_text():
     page = page_of((make_study([arm], tables=("table-6",)), make_runs(arm, 9, 1)))
     assert "departs from the paper" in page.text
     assert not re.search("[\u202a-\u202e\u2028\u2029\x00-\x08]", page.text)
+
+
+def test_links_leave_the_page_only_for_known_places():
+    study, runs = digits()
+    runs = [
+        replace(run, result={**run.result, "weights_sha256": f"{number:064x}"}) for number, run in enumerate(runs, 1)
+    ]
+    pages = {runs[0].key: f"../_trials/{runs[0].key}.html", runs[1].key: "javascript:alert(1)"}
+    page = Page(render(study, runs, about={**ABOUT, "mlflow": "http://mlflow.example:5000/"}, run_pages=pages))
+    outward = {href: each for each in page.all("a") if not (href := each.get("href") or "").startswith("#")}
+    paths = [f"../_trials/{runs[0].key}.html"]
+    assert set(outward) == {*paths, *[f"http://mlflow.example:5000/#/runs/{run.mlflow_run}" for run in runs]}
+    assert all(each["rel"] == "noopener noreferrer" for href, each in outward.items() if href not in paths)
+    weights = page.data("tables-data")["runs"]["columns"][-1]
+    assert weights["title"] == "sha256 of the weights"
+    assert weights["values"][0] == f"{1:064x}"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["sqlite:///mlflow.db", "javascript:alert(1)", "http://user:word@host", "http://", 'http://a"b', "http://[", ""],
+)
+def test_what_is_no_address_of_a_server_is_no_link(address: str):
+    assert web_address(address) == ""
+    page = Page(render(*digits(), about={"mlflow": address}))
+    assert all((each.get("href") or "").startswith("#") for each in page.all("a"))
+
+
+@pytest.mark.parametrize(("count", "seeds", "most"), [(20, 5, 1.0), (40, 25, 1.5), (200, 50, 3.0)])
+def test_pages_stay_small(count: int, seeds: int, most: float):
+    """Megabytes of 100, 1,000 and 10,000 runs, with digests and curves."""
+    networks = [Network(depth=6 * (number % 18) + 8, shortcut="A") for number in range(count)]
+    arms = [make_arm(each, name=f"cifar10-variant-{number}", seeds=seeds) for number, each in enumerate(networks)]
+    line = tuple(range(1000, 64_001, 1000))
+    runs = []
+    for arm in arms:
+        for seed, key in arm.trials:
+            at = tuple(30 / (1 + place / 9) + len(runs) % 7 / 10 for place in range(len(line)))
+            curves = {name: Curve(metric=name, iterations=line, values=at) for name in ("train_error", "test_error")}
+            run = make_run(arm, seed, test=7 + len(runs) % 997 / 1000, train=0.3, curves=curves if seed < 5 else {})
+            digest = hashlib.sha256(key.encode()).hexdigest()
+            runs.append(replace(run, result={**run.result, "weights_sha256": digest}, mlflow_run=digest[:32]))
+    page = render(make_study(arms, claims=DEPTH_CLAIMS), runs, about=ABOUT)
+    assert len(page.encode()) < most * 1e6
 
 
 def test_long_names_are_cut():
