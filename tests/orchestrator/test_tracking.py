@@ -569,7 +569,7 @@ def test_a_summary_is_no_trial(ledger: Ledger) -> None:
 
 
 def test_a_summary_that_cannot_be_shown_is_one_line(ledger: Ledger) -> None:
-    with pytest.raises(TrackingError, match="http://127.0.0.1:9: "):
+    with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9: "):
         summarise(ledger, summary_of(0, "a"), "http://127.0.0.1:9")
 
 
