@@ -17,7 +17,7 @@ SHOWN = 100
 """Rows of a table that are drawn at once."""
 Kind = Literal["trial", "text", "count", "percent", "seconds", "digest", "key", "mlflow"]
 USUAL = (Metric.LAST_TEST, Metric.BEST_TEST, Metric.TAIL_TRAIN)
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~%/-]+")
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 
 

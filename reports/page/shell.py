@@ -14,7 +14,6 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from reports.names import anchor, clean, prose, verbatim
 from reports.provenance import hours
 
-
 JSON: Mapping[str, Any] = {"allow_nan": False, "separators": (",", ":"), "sort_keys": True}
 
 

@@ -424,14 +424,13 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 def barriers(page: Opened) -> list[str]:
     """What axe finds, as `rule: where`."""
     page.driver.execute_script(AXE.read_text(encoding="utf-8"))
-    found = page.driver.execute_async_script(
-        "axe.run(document, {runOnly: arguments[0]}).then(arguments[1], error => arguments[1]({violations: [{id: String(error), nodes: []}]}))",
-        RULES,
+    run = (
+        "axe.run(document, {runOnly: arguments[0]}).then(arguments[1], error => arguments[1]({failed: String(error)}))"
     )
+    found = page.driver.execute_async_script(run, RULES)
+    assert "failed" not in found, found
     return [
-        f"{each['id']}: {node['target']} {node['html'][:120]}"
-        for each in found["violations"]
-        for node in each["nodes"] or [{"target": "", "html": ""}]
+        f"{each['id']}: {node['target']} {node['html'][:120]}" for each in found["violations"] for node in each["nodes"]
     ]
 
 

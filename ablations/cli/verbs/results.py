@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import quote
 
 import typer
 
@@ -122,15 +123,37 @@ def report(
         _report_text(record, runs, form, to, _about(*command, "--format", form))
         return
     path = to or results / "studies" / record.name / "report.html"
-    _write_page(path, record, runs, _about(*command))
+    runs = list(runs)
+    written = {run.key: results / "studies" / TRIAL_PAGES / f"{run.key}.html" for run in runs}
+    beside = {key: page for key, page in written.items() if page.is_file()}
+    _write_page(path, record, runs, _about(*command) | _places(record, results, tracking), beside)
     typer.echo(f"page: {path.resolve()}")
     typer.echo(f"MLflow: {where_seen(tracking, results)}")
 
 
-def _write_page(path: Path, record: "RecordedStudy", runs: "Iterable[Run]", about: Mapping[str, str]) -> None:
+def _write_page(
+    path: Path,
+    record: "RecordedStudy",
+    runs: "Iterable[Run]",
+    about: Mapping[str, str],
+    trial_pages: Mapping[str, Path],
+) -> None:
     from reports.page import render
 
-    write(path, render(record, runs, about=about))
+    links = {key: quote(_from(path, page)) for key, page in trial_pages.items()}
+    write(path, render(record, runs, about=about, run_pages=links))
+
+
+def _places(record: "RecordedStudy", results: Path, tracking: str | None = None) -> dict[str, str]:
+    """What the results say of the data, and the server where the runs can be seen, if there is one."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.runs import fingerprints
+    from orchestrator.tracking.addresses import without_password
+
+    found = {f"data, {name}": told for name, told in fingerprints(record, Ledger(results)).items()}
+    if tracking and tracking.startswith(("http://", "https://")):
+        found["mlflow"] = without_password(tracking)
+    return found
 
 
 def _report_text(
@@ -173,9 +196,9 @@ def _report_all(results: Path, index_path: Path) -> None:
     recorded = read_studies(studies, ledger)
     beside = index_path.parent
     pages = {study.name: beside / study.name / "report.html" for study in studies}
-    for study, runs in recorded:
-        _write_page(pages[study.name], study, runs, _about("report", study.name))
     trial_pages = _write_trial_pages(recorded, ledger, pages, index_path)
+    for study, runs in recorded:
+        _write_page(pages[study.name], study, runs, _about("report", study.name) | _places(study, results), trial_pages)
     page = index_page(
         index_of(recorded, problems),
         about=about,
