@@ -30,6 +30,10 @@ FORMAT = "1"
 """Of the page: a number that rises when what it holds is told otherwise."""
 
 
+LABELS: Mapping[str, str] = {"version": "Ablate", "mlflow": "MLflow"}
+"""Of what is told about a page, where its name is no word for readers."""
+
+
 def hardware(attempt: Mapping[str, Any]) -> str:
     """`2 × NVIDIA H100, 16 cores of AMD EPYC, 128.0 GiB`; in other words where it was recorded otherwise."""
     told = attempt.get("hardware")
@@ -117,7 +121,11 @@ def facts(study: RecordedStudy, runs: Sequence[Run], about: Mapping[str, str]) -
     attempts = [attempt for run in runs for attempt in run.attempts]
     gpu_hours = _gpu_hours(attempts)
     found = [
-        *[Fact(label=label, values=(value,)) for label, value in about.items() if label != "command" and value],
+        *[
+            Fact(label=LABELS.get(each, each), values=(told,))
+            for each, told in about.items()
+            if each != "command" and told
+        ],
         Fact(label="format of the page", values=(FORMAT,)),
         Fact(label="study file, sha256", values=(study.sha256,)),
         Fact(label="given beside the file", values=tuple(study.overrides)),
