@@ -30,7 +30,10 @@ from orchestrator.studies import NAME
 MOST_SEEDS = 1000
 MOST_ENTRIES = 10_000
 
-Table = Literal["table", "table-1", "table-2", "table-3", "table-4", "table-5", "table-6"]
+Table = Literal[
+    "table", "table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "table-7", "table-8", "table-9",
+    "table-10", "table-11", "table-12", "table-13", "table-14",
+]  # fmt: skip
 Figure = Literal["curves", "figure-1", "figure-4", "figure-6", "figure-7", "gradients", "costs", "sizes"]
 REPORT_TABLES: tuple[str, ...] = get_args(Table)
 """`table` is one of any study's arms; the others are the paper's."""
@@ -206,15 +209,53 @@ class Claim(_Strict):
         return self
 
 
+PIVOTED = Literal[
+    "train_error", "test_error", "best_test_error", "clean_train_error", "validation_error", "precise_test_error",
+    "test_top5_error", "ten_crop_error", "ten_crop_top5_error", "multi_scale_error", "multi_scale_top5_error",
+    "seconds", "images_per_second", "peak_memory_mib", "parameters", "multiply_adds",
+]  # fmt: skip
+"""What a pivot may have in its cells."""
+
+
+def _pivotable(field: str) -> str:
+    known = (*NETWORK_FIELDS, "variant", "seed", *[name for name in FIELDS if name.startswith("recipe.")])
+    if field not in known:
+        like = nearest(field, known)
+        raise ValueError(f"is a field of arms, not {field[:60]!r}" + (f"; did you mean {like!r}?" if like else ""))
+    return field
+
+
+Pivotable = Annotated[str, AfterValidator(_pivotable)]
+
+
+class Pivot(_Strict):
+    """A table of one metric: a field of the arms down, another across."""
+
+    rows: Annotated[Pivotable, Field(description="a field of the arms, as depth or recipe.lr; variant; seed")]
+    columns: Annotated[Pivotable, Field(description="another one")]
+    metric: PIVOTED
+
+    @model_validator(mode="after")
+    def _apart(self) -> "Pivot":
+        if self.rows == self.columns:
+            raise ValueError(f"rows and columns must differ, not both {self.rows}")
+        return self
+
+    @property
+    def name(self) -> str:
+        return f"{self.rows} x {self.columns} x {self.metric}"
+
+
 class Report(_Strict):
     """Which tables and figures the report shows."""
 
     tables: Annotated[tuple[Table, ...], Field(max_length=50)] = ("table",)
     figures: Annotated[tuple[Figure, ...], Field(max_length=50)] = ("curves",)
+    pivots: Annotated[tuple[Pivot, ...], Field(max_length=50)] = ()
 
     @model_validator(mode="after")
     def _once(self) -> "Report":
-        for shows in (self.tables, self.figures):
+        for shows in (self.tables, self.figures, [pivot.name for pivot in self.pivots]):
             twice = next((name for at, name in enumerate(shows) if name in shows[:at]), None)
             if twice:
                 raise ValueError(f"{twice} is given twice; keep one")

@@ -41,7 +41,7 @@ def recorded(study: Study) -> RecordedStudy:
         sha256=study.sha256,
         overrides=list(study.overrides),
         arms=[_recorded_arm(arm) for arm in study.arms],
-        tables=list(study.report.tables),
+        tables=[*study.report.tables, *[pivot.name for pivot in study.report.pivots]],
         figures=list(study.report.figures),
         claims=[_recorded_claim(claim.id, claim.say, claim.text) for claim in study.claims],
     )

@@ -12,7 +12,7 @@ from reports.noise import interval, spread
 
 
 class Metric(StrEnum):
-    """What is read from a finished run. All are percent but `SECONDS`; the values are the keys of `Run.result`."""
+    """What is read from a finished run. All but the costs are percent; the values are keys of `Run.result`."""
 
     LAST_TEST = "last_test_error"
     """At the last iteration: what the paper reports."""
@@ -32,8 +32,20 @@ class Metric(StrEnum):
     LAST_MULTI_SCALE = "last_multi_scale_error"
     """At the last iteration, fully-convolutional, several scales averaged: Table 4."""
     LAST_MULTI_SCALE_TOP5 = "last_multi_scale_top5_error"
+    LAST_TEST_TOP5 = "last_test_top5_error"
+    LAST_PRECISE_TEST = "last_precise_test_error"
+    """At the last iteration, with batch-norm statistics computed anew."""
+    TAIL_TEST = "tail_test_error"
+    """Mean over the last 10/64 of the iterations."""
     SECONDS = "seconds"
     """Training seconds over all attempts."""
+    IMAGES_PER_SECOND = "images_per_second"
+    PEAK_MEMORY = "peak_memory_mib"
+    """MiB."""
+
+
+COSTS = (Metric.SECONDS, Metric.IMAGES_PER_SECOND, Metric.PEAK_MEMORY)
+"""No errors: facts of the machines, not of the trial."""
 
 
 TITLES: Mapping[Metric, str] = {
@@ -47,7 +59,12 @@ TITLES: Mapping[Metric, str] = {
     Metric.LAST_TEN_CROP_TOP5: "top-5 error, 10-crop",
     Metric.LAST_MULTI_SCALE: "top-1 error, multi-scale",
     Metric.LAST_MULTI_SCALE_TOP5: "top-5 error, multi-scale",
+    Metric.LAST_TEST_TOP5: "top-5 test error, last iterate",
+    Metric.LAST_PRECISE_TEST: "test error by averaged statistics, last iterate",
+    Metric.TAIL_TEST: "test error, mean of the tail",
     Metric.SECONDS: "training seconds",
+    Metric.IMAGES_PER_SECOND: "training images per second",
+    Metric.PEAK_MEMORY: "peak memory, MiB",
 }
 
 
@@ -98,7 +115,10 @@ class Cell:
 def _value(run: Run, metric: Metric) -> float | None:
     if run.outcome is not Outcome.FINISHED:
         return None
-    value = run.seconds if metric is Metric.SECONDS else run.result.get(metric.value)
+    if metric in COSTS:
+        value = run.seconds if metric is Metric.SECONDS else run.costs.get(metric.value)
+    else:
+        value = run.result.get(metric.value)
     return None if value is None or not math.isfinite(value) else float(value)
 
 

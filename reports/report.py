@@ -8,7 +8,7 @@ from orchestrator.studies import RecordedStudy
 from reports.arms import MeasuredArm, gather
 from reports.claims import judge
 from reports.provenance import Fact, facts
-from reports.tables import TABLES, Table
+from reports.tables import Table, maker
 from reports.verdicts import Verdict
 
 
@@ -38,11 +38,11 @@ def report_of(study: RecordedStudy, runs: Iterable[Run], about: Mapping[str, str
     return Report(
         study=study,
         arms=arms,
-        tables=tuple(table for name in names if name in TABLES for table in TABLES[name](arms)),
+        tables=tuple(table for name in names if (make := maker(name)) for table in make(arms)),
         verdicts=tuple(judge(study, recorded)),
         facts=facts(study, [run for arm in arms for run in arm.runs], about),
         about=about,
-        unknown=tuple(name for name in names if name not in TABLES),
+        unknown=tuple(name for name in names if maker(name) is None),
     )
 
 

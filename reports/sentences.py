@@ -19,6 +19,12 @@ METRICS: Mapping[str, Metric] = {
     "best_test_error": Metric.BEST_TEST,
     "clean_train_error": Metric.LAST_CLEAN_TRAIN,
     "validation_error": Metric.LAST_VALIDATION,
+    "precise_test_error": Metric.LAST_PRECISE_TEST,
+    "test_top5_error": Metric.LAST_TEST_TOP5,
+    "ten_crop_error": Metric.LAST_TEN_CROP,
+    "ten_crop_top5_error": Metric.LAST_TEN_CROP_TOP5,
+    "multi_scale_error": Metric.LAST_MULTI_SCALE,
+    "multi_scale_top5_error": Metric.LAST_MULTI_SCALE_TOP5,
 }
 """What a claim may speak of, in percent: training error is the mean of the last 10/64, best the lowest, others last."""
 SHORTCUTS: Mapping[str, Shortcut] = {"plain": "none", "A": "A", "B": "B", "C": "C"}

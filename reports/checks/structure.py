@@ -180,7 +180,7 @@ def dep_03(_: Sequence[MeasuredArm]) -> Finding:
     told = f"ResNet-152 {ours / 1e9:.2f} G against " + ", ".join(
         f"{name} {each / 1e9:.2f} G" for name, each in theirs.items()
     )
-    return _found([plain(ours < each) for each in theirs.values()], told, resnet_152=ours, **theirs)
+    return _found([plain(ours < each) for each in theirs.values()], told, multiply_adds={"ResNet-152": ours, **theirs})
 
 
 def dep_04(_: Sequence[MeasuredArm]) -> Finding:

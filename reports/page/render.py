@@ -18,7 +18,7 @@ from reports.page.sheets import metrics, sheets
 from reports.page.shell import bundle, environment, json_text, packed, packed_script, part, policy, script
 from reports.page.summary import answers, departures, gaps, opening, recipes, trials
 from reports.provenance import facts
-from reports.tables import TABLES
+from reports.tables import maker
 
 PLOTLY = "vendor/plotly-basic.min.js"
 SCRIPTS = ("state.js", "charts.js", "tables.js", "saving.js")
@@ -86,8 +86,9 @@ def render(
     arms = gather(study, recorded)
     mine = [run for arm in arms for run in arm.runs]
     verdicts = judge(study, recorded)
-    table_names, no_table = _named(study.tables, TABLES, "table", "table")
-    tables = [table for name in table_names for table in TABLES[name](arms)]
+    makers = {name: make for name in (study.tables or ["table"]) if (make := maker(name))}
+    table_names, no_table = _named(study.tables, makers, "table", "table")
+    tables = [table for name in table_names for table in makers[name](arms)]
     shown = sheets(tables, places(arms))
     figures, no_figure = _figures(study, arms)
     told, links = (

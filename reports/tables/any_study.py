@@ -33,15 +33,30 @@ def _pivot(pool: Pool, number: int) -> Table:
 
 
 ARM_METRICS = (Metric.TAIL_TRAIN, Metric.LAST_TEST, Metric.BEST_TEST)
+WHERE_RECORDED = (
+    Metric.LAST_VALIDATION,
+    Metric.LAST_PRECISE_TEST,
+    Metric.LAST_TEST_TOP5,
+    Metric.LAST_TEN_CROP,
+    Metric.LAST_TEN_CROP_TOP5,
+    Metric.LAST_MULTI_SCALE,
+    Metric.LAST_MULTI_SCALE_TOP5,
+)
+"""Columns that the table has where a run recorded them."""
 
 
-def _arm_row(arm: MeasuredArm) -> Row:
+def _metrics(arms: Sequence[MeasuredArm]) -> tuple[Metric, ...]:
+    told = {name for arm in arms for run in arm.finished for name in run.result}
+    return (*ARM_METRICS, *[metric for metric in WHERE_RECORDED if metric.value in told])
+
+
+def _arm_row(arm: MeasuredArm, metrics: Sequence[Metric]) -> Row:
     seconds = measure(arm, Metric.SECONDS)
     return Row(
         entries=(
             words(arm.arm.name),
             layers(arm.network.depth),
-            *[measured(measure(arm, metric)) for metric in ARM_METRICS],
+            *[measured(measure(arm, metric)) for metric in metrics],
             count(arm.arm.parameters),
             Entry(text=f"{arm.arm.multiply_adds / 1e6:,.1f}", value=arm.arm.multiply_adds),
             measured(seconds, 1) if seconds.n else EMPTY,
@@ -50,16 +65,17 @@ def _arm_row(arm: MeasuredArm) -> Row:
 
 
 def _arms_table(arms: Sequence[MeasuredArm]) -> Table:
+    metrics = _metrics(arms)
     columns = (
         Column(title="arm", numeric=False),
         Column(title="layers"),
-        *[Column(title=f"{TITLES[metric]} % (n)") for metric in ARM_METRICS],
+        *[Column(title=f"{TITLES[metric]} % (n)") for metric in metrics],
         Column(title="parameters"),
         Column(title="multiply-adds, millions"),
         Column(title="seconds (n)"),
     )
     caption = "One row per arm. Mean ± sample standard deviation (seeds); multiply-adds of one image, forward."
-    rows = tuple(_arm_row(arm) for arm in arms)
+    rows = tuple(_arm_row(arm, metrics) for arm in arms)
     return Table(id="arms", title="Every arm", caption=caption, columns=columns, rows=rows)
 
 

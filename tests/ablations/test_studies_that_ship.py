@@ -75,7 +75,7 @@ REFUSED_BY_SCHEMA = [
     {"name": "x", "question": "q", "recipe": {"lr": 0}},
     {"name": "x", "question": "q", "include": [{"shortcut": "D"}]},
     {"name": "x", "question": "q", "claims": ["own"]},
-    {"name": "x", "question": "q", "report": {"tables": ["table-9"]}},
+    {"name": "x", "question": "q", "report": {"tables": ["table-99"]}},
     {"name": "x", "question": "q", "seeds": 0},
 ]
 

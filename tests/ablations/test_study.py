@@ -284,7 +284,10 @@ BAD: list[tuple[str, int, str]] = [
     (HEAD + GRID + "claims:\n  - DEG-15\n", 6, "the paper has no claim DEG-15; DEG-01 to DEG-02 are known"),
     (HEAD + GRID + "claims:\n  - XYZ-15\n", 6, "the paper has no claim XYZ-15; known are DEG-01, DEG-02"),
     (HEAD + GRID + "claims:\n  - id: own\n    say: a ? b\n", 7, "claims[0].say: '?' is no comparison"),
-    (HEAD + GRID + "report: {tables: [table-7]}\n", 5, "is not one of table, table-1, table-2"),
+    (HEAD + GRID + "report: {tables: [table-77]}\n", 5, "is not one of table, table-1, table-2"),
+    (HEAD + GRID + "report: {pivots: [{rows: dept, columns: seed, metric: seconds}]}\n", 5, "did you mean 'depth'?"),
+    (HEAD + GRID + "report: {pivots: [{rows: depth, columns: depth, metric: seconds}]}\n", 5, "must differ, not both"),
+    (HEAD + GRID + "report: {pivots: [{rows: depth, columns: seed, metric: accuracy}]}\n", 5, "is not one of"),
     (
         HEAD + GRID + "report: {figures: [figure-2]}\n",
         5,
@@ -549,7 +552,7 @@ def test_the_study_keeps_its_text_and_its_claims(tmp_path: Path) -> None:
     found = study(tmp_path, "\ufeff" + text)
     assert (found.name, found.question, found.source, found.text) == ("mine", "Why?", "sec. 4", "\ufeff" + text)
     assert [(claim.id, claim.say, claim.text) for claim in found.claims] == [("DEG-01", "", ""), ("own", "a > b", "c")]
-    assert (found.report.tables, found.report.figures) == ((), ("curves",))
+    assert (found.report.tables, found.report.figures, found.report.pivots) == ((), ("curves",), ())
     assert (REPORT_TABLES[0], REPORT_FIGURES[0]) == ("table", "curves")
 
 
