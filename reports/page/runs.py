@@ -16,8 +16,12 @@ from reports.page.packing import packed
 SHOWN = 100
 """Rows of a table that are drawn at once."""
 Kind = Literal["trial", "text", "count", "percent", "seconds", "digest", "key", "mlflow"]
+LOOKS: Mapping[str, str] = {
+    **dict.fromkeys(("count", "percent", "seconds"), "right"),
+    **dict.fromkeys(("key", "mlflow", "digest"), "code"),
+}
 USUAL = (Metric.LAST_TEST, Metric.BEST_TEST, Metric.TAIL_TRAIN)
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~%/-]+")
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -50,6 +54,11 @@ class Field:
     href: str = ""
     whole: str = ""
     """What the text is the beginning of."""
+
+    @property
+    def look(self) -> str:
+        """The class of its element."""
+        return LOOKS.get(self.kind, self.kind)
 
 
 def places(arms: Sequence[MeasuredArm]) -> dict[str, Place]:

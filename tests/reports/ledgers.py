@@ -36,7 +36,7 @@ def _write(folder: Path, run: Run) -> None:
         "seed": run.seed,
         "parameters": 0,
         "multiply_adds": 0,
-        "params": {**run.params, "data": {"name": run.params["network"]["data"]}},
+        "params": {**run.params, "data": _data(run.params["network"]["data"])},
     }
     _json(folder / "trial.json", {"format": FORMAT, "created": "2026-01-05T10:00:00Z"} | about)
     data = dict(zip(STREAMS, (_curves(run), _clock(run), _lines(run.probes)), strict=True))
@@ -67,6 +67,10 @@ def _write(folder: Path, run: Run) -> None:
 
 def _iterations(run: Run) -> list[int]:
     return sorted({at for curve in run.curves.values() for at in curve.iterations})
+
+
+def _data(name: str) -> Mapping[str, str]:
+    return {"name": name, "fingerprint": f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"}
 
 
 def _curves(run: Run) -> bytes:

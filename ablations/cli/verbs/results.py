@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import quote
 
 import typer
 
@@ -121,8 +122,10 @@ def report(
         _report_text(record, runs, form, to, made_by(*command, "--format", form))
         return
     path = to or results / "studies" / record.name / "report.html"
-    server = {"mlflow": tracking} if tracking else {}
-    _write_page(path, record, runs, {**made_by(*command), **server})
+    runs = list(runs)
+    written = {run.key: results / "studies" / TRIAL_PAGES / f"{run.key}.html" for run in runs}
+    beside = {key: page for key, page in written.items() if page.is_file()}
+    _write_page(path, record, runs, made_by(*command) | _places(record, results, tracking), beside)
     typer.echo(f"page: {path.resolve()}")
     typer.echo(f"MLflow: {where_seen(tracking, results)}")
 
@@ -131,12 +134,25 @@ def _write_page(
     path: Path,
     record: "RecordedStudy",
     runs: "Iterable[Run]",
-    made: Mapping[str, str],
-    run_pages: Mapping[str, str] | None = None,
+    about: Mapping[str, str],
+    trial_pages: Mapping[str, Path],
 ) -> None:
     from reports.page import render
 
-    write(path, render(record, runs, about=made, run_pages=run_pages))
+    links = {key: quote(_from(path, page)) for key, page in trial_pages.items()}
+    write(path, render(record, runs, about=about, run_pages=links))
+
+
+def _places(record: "RecordedStudy", results: Path, tracking: str | None = None) -> dict[str, str]:
+    """What the results say of the data, and the server where the runs can be seen, if there is one."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.runs import fingerprints
+    from orchestrator.tracking.addresses import without_password
+
+    found = {f"data, {name}": told for name, told in fingerprints(record, Ledger(results)).items()}
+    if tracking and tracking.startswith(("http://", "https://")):
+        found["mlflow"] = without_password(tracking)
+    return found
 
 
 def _report_text(
@@ -181,9 +197,9 @@ def _report_all(results: Path, index_path: Path) -> None:
     pages = {study.name: beside / study.name / "report.html" for study in studies}
     trial_pages = _write_trial_pages(recorded, ledger, pages, index_path)
     for study, runs in recorded:
-        page = pages[study.name]
-        leads = {key: _from(page, path) for key, path in trial_pages.items()}
-        _write_page(page, study, runs, made_by("report", study.name), leads)
+        _write_page(
+            pages[study.name], study, runs, made_by("report", study.name) | _places(study, results), trial_pages
+        )
     page = index_page(
         index_of(recorded, problems),
         about=made,
