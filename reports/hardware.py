@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+from orchestrator.ledger import replicas
 from orchestrator.runs import Run
 
 
 def hardware_of(run: Run) -> str:
-    """Its GPU where it ran on one, else the processor; several are joined."""
+    """Its GPUs where it ran on some, as many as shared in a trial, else the processor; several are joined."""
     names = dict.fromkeys(_machine(each) for each in run.attempts if each.get("hardware"))
     return " and ".join(names) or "hardware not recorded"
 
@@ -18,4 +19,7 @@ def _machine(attempt: Mapping[str, object]) -> str:
     site = attempt.get("site")
     on_gpu = isinstance(site, Mapping) and site.get("device") == "cuda"
     gpus = hardware.get("gpus") or ()
-    return str(next(iter(gpus), "a GPU")) if on_gpu else str(hardware.get("cpu", "a CPU"))
+    if not on_gpu:
+        return str(hardware.get("cpu", "a CPU"))
+    name, count = str(next(iter(gpus), "a GPU")), replicas(attempt)
+    return name if count == 1 else f"{count} × {name}"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.figures.lines import ITERATIONS, Drop, Line, Panel
 
@@ -66,13 +66,25 @@ def along(panel: Panel, x: float) -> float:
     return _share(x / unit(panel), low, high, logarithmic=panel.x.logarithmic)
 
 
+def _drawn(panel: Panel) -> Sequence[Line]:
+    """What is drawn at first, that of the paper too."""
+    return [each for each in panel.lines if each.shown] or panel.lines
+
+
 def _top(panel: Panel) -> float:
     """A little above the highest point; the reach of a band counts, that of an overlay too."""
-    return 1.06 * max((value for each in panel.lines for value in each.high), default=1.0) or 1.0
+    return 1.06 * max((value for each in _drawn(panel) for value in each.high), default=1.0) or 1.0
+
+
+def _around(panel: Panel) -> View:
+    """What points need: an axis from zero would press them together."""
+    values = [value for each in panel.lines for value in (*each.low, *each.high)]
+    room = 0.15 * (max(values, default=1.0) - min(values, default=0.0)) or 1.0
+    return View(low=max(0.0, min(values, default=0.0) - room), high=max(values, default=1.0) + room)
 
 
 def _bottom(panel: Panel) -> float:
-    values = [value for each in panel.lines for value in each.low if value > 0]
+    values = [value for each in _drawn(panel) for value in each.low if value > 0]
     return (
         max(SMALLEST, 0.8 * min(values, default=SMALLEST))
         if panel.y.title == "error (%)"
@@ -85,9 +97,11 @@ def views(panel: Panel) -> Mapping[str, View]:
     linear = View(low=0.0, high=_top(panel))
     logarithmic = View(low=min(_bottom(panel), _top(panel) / 2), high=_top(panel), logarithmic=True)
     if panel.y.logarithmic:
-        return {"Log": logarithmic}
-    if panel.kind != "curves":
-        return {"Linear": linear}
+        return {"Log": logarithmic, "Linear": linear}
+    if panel.kind == "points":
+        return {"Linear": _around(panel)}
+    if panel.x.title != ITERATIONS.title:
+        return {"Linear": linear, "Log": logarithmic}
     if panel.y.range is None:
         return {"Linear": linear, "Log": logarithmic}
     low, high = panel.y.range
@@ -108,12 +122,12 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
 def powers(low: float, high: float) -> list[float]:
     """Ticks of a logarithmic axis: powers of ten, and where these are few their doubles and fives."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1,), (1, 2, 5), range(1, 10)):
+    for factors in ((1,), (1, 3), (1, 2, 5)):
         found = [factor * 10.0**exponent for exponent in exponents for factor in factors]
         found = [round(each, 12) for each in found if low * (1 - 1e-9) <= each <= high * (1 + 1e-9)]
         if len(found) >= 3:
-            break
-    return found
+            return found
+    return found if len(found) > 1 else ticks(low, high)
 
 
 def shown(panel: Panel) -> list[Drop]:
@@ -131,6 +145,24 @@ def ends(panel: Panel) -> list[Line]:
     return list(found.values())
 
 
+def _order(line: Line, panel: Panel) -> int:
+    """Its place among the families of a panel of points."""
+    return [each for each in panel.lines if not each.paper].index(line)
+
+
+def above(line: Line, panel: Panel) -> bool:
+    """Whether what names its points stands above them: the first family's; of the others below."""
+    return _order(line, panel) == 0
+
+
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
+"""Of families, so that no colour stands alone."""
+
+
+def symbol(line: Line, panel: Panel) -> str:
+    return SYMBOLS[_order(line, panel) % len(SYMBOLS)]
+
+
 def place(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Positions near the wanted ones, in their order, at least `gap` apart and within low and high where they fit."""
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
@@ -146,10 +178,23 @@ def place(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
     return [placed[index] for index in range(len(wanted))]
 
 
-def end_labels(panel: Panel, view: View) -> list[tuple[Line, str, float]]:
-    """Beside the end of each line its name, and where: `56-layer` in a panel of one family, moved apart where names
-    would overlap. A line that ends above the panel has none."""
-    lines = [each for each in ends(panel) if each.x and each.median[-1] <= view.high]
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """The name of a line and where it stands, across and up the panel: 0 to 1."""
+
+    line: Line
+    name: str
+    across: float
+    up: float
+
+
+def end_labels(panel: Panel, view: View) -> list[Label]:
+    """Beside the end of each line its name: `56-layer` in a panel of one family, moved apart where names would overlap.
+
+    Curves against iterations have their names in one column, others where they end. A line that ends outside the panel
+    has none.
+    """
+    lines = [each for each in ends(panel) if each.x and view.low <= each.median[-1] <= view.high]
     if len(lines) > MOST_LABELS:
         return []
     families = {each.label.rpartition("-")[0] for each in lines}
@@ -159,8 +204,31 @@ def end_labels(panel: Panel, view: View) -> list[tuple[Line, str, float]]:
         else each.label
         for each in lines
     ]
-    heights = place([view.height(each.median[-1]) for each in lines], 0.062, 0.02, 0.98)
-    return list(zip(lines, names, heights, strict=True))
+    column = panel.x.title == ITERATIONS.title
+    labels = [
+        Label(line=each, name=each.tag or name, across=1.0 if column else along(panel, each.x[-1]), up=0.0)
+        for each, name in zip(lines, names, strict=True)
+    ]
+    return [label for group in _beside(labels) for label in _apart(group, view)]
+
+
+BESIDE = 0.2
+"""Ends nearer to each other, as a share of the width, have names that would meet."""
+
+
+def _beside(labels: Sequence[Label]) -> list[list[Label]]:
+    groups: list[list[Label]] = []
+    for label in sorted(labels, key=lambda each: each.across):
+        if groups and label.across - groups[-1][-1].across < BESIDE:
+            groups[-1].append(label)
+        else:
+            groups.append([label])
+    return groups
+
+
+def _apart(labels: Sequence[Label], view: View) -> list[Label]:
+    heights = place([view.height(each.line.median[-1]) for each in labels], 0.062, 0.02, 0.98)
+    return [replace(label, up=up) for label, up in zip(labels, heights, strict=True)]
 
 
 MOST_LABELS = 14

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from reports.drawing.axes import View, end_labels, shown, unit, views, x_range, x_title
-from reports.drawing.themes import FONT, hue, light, shade
+from reports.drawing.axes import View, above, end_labels, shown, symbol, unit, views, x_range, x_title
+from reports.drawing.themes import FONT, WIDTHS, hue, light, shade
 from reports.figures.lines import Axis, Drop, Line, Panel
 from reports.names import clean
 
@@ -31,11 +31,11 @@ def text(label: str) -> str:
 
 
 def stroke(line: Line) -> dict[str, Any]:
-    """The paper's code: dashed and thin is training, bold is test; its own curves are thin and quiet."""
-    training = line.metric == "train_error"
+    """Its own curves are thin and quiet, and dotted where the others are dashed."""
+    dashed = line.stroke == "dashed"
     if line.paper:
-        return {"color": light("quiet"), "width": 1.0, "dash": "dot" if training else "solid"}
-    return {"color": hue(line), "width": 1.3 if training else 2.6, "dash": "dash" if training else "solid"}
+        return {"color": light("quiet"), "width": 1.0, "dash": "dot" if dashed else "solid"}
+    return {"color": hue(line), "width": WIDTHS[line.stroke], "dash": "dash" if dashed else "solid"}
 
 
 METRIC_WORDS: Mapping[str, str] = {"train_error": ", training", "test_error": ", test"}
@@ -85,14 +85,19 @@ def _trace(line: Line, panel: Panel) -> dict[str, Any]:
         trace["marker"] = {
             "size": 8,
             "color": stroke(line)["color"],
-            "symbol": "circle-open" if line.paper else "circle",
+            "symbol": "circle-open" if line.paper else symbol(line, panel),
         }
-        trace["text"] = [text(each) for each in line.names]
-        trace["hovertemplate"] = "%{text}: %{y:.2f} at %{x:.4s}<extra></extra>"
+        trace["customdata"] = [text(each) for each in line.names]
+        trace["hovertemplate"] = "%{customdata}: %{y:.2f} at %{x:.4s}<extra></extra>"
+        if line.tags:
+            trace["mode"] = "lines+markers+text"
+            trace["text"] = [text(each) for each in line.tags]
+            trace["textposition"] = "top center" if above(line, panel) else "bottom center"
+            trace["textfont"] = {"size": 11, "color": hue(line)}
         if not line.paper and line.n > 1:
-            above = [high - middle for high, middle in zip(line.high, line.median, strict=True)]
-            below = [middle - low for low, middle in zip(line.low, line.median, strict=True)]
-            trace["error_y"] = {"array": _y(above), "arrayminus": _y(below), "symmetric": False, "thickness": 1.2}
+            over = [high - middle for high, middle in zip(line.high, line.median, strict=True)]
+            under = [middle - low for low, middle in zip(line.low, line.median, strict=True)]
+            trace["error_y"] = {"array": _y(over), "arrayminus": _y(under), "symmetric": False, "thickness": 1.2}
     return trace
 
 
@@ -149,17 +154,17 @@ def _labels(panel: Panel, view: View) -> list[dict[str, Any]]:
     return [
         {
             "xref": "paper",
-            "x": 1,
+            "x": round(each.across, 4),
             "yref": "paper",
-            "y": round(at, 4),
+            "y": round(each.up, 4),
             "xanchor": "left",
             "yanchor": "middle",
             "xshift": 6,
             "showarrow": False,
-            "text": f"<b>{text(name)}</b>",
-            "font": {"size": 11.5, "color": hue(line)},
+            "text": f"<b>{text(each.name)}</b>",
+            "font": {"size": 11.5, "color": hue(each.line)},
         }
-        for line, name, at in end_labels(panel, view)
+        for each in end_labels(panel, view)
     ]
 
 
@@ -199,6 +204,8 @@ def _axis(title: str, **more: Any) -> dict[str, Any]:
         "ticks": "outside",
         "ticklen": 4,
         "tickcolor": light("axis"),
+        "minorloglabels": "complete",
+        "separatethousands": True,
         **more,
     }
 

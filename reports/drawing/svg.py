@@ -2,13 +2,16 @@
 
 import html
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from reports.drawing.axes import (
     View,
+    above,
     along,
     end_labels,
     powers,
     shown,
+    symbol,
     ticks,
     unit,
     views,
@@ -16,7 +19,7 @@ from reports.drawing.axes import (
     x_title,
 )
 from reports.drawing.plotly import METRIC_WORDS
-from reports.drawing.themes import FONT, THEMES, named
+from reports.drawing.themes import FONT, THEMES, WIDTHS, named
 from reports.figures.lines import Line, Panel
 from reports.names import clean
 
@@ -39,19 +42,46 @@ def _number(value: float) -> str:
 
 def _label(value: float) -> str:
     """A tick as people write it: 0.5, 20, 1.5M, 3.6G."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
-    return f"{value:g}"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(size, 1e4):
+            return f"{value / size:g}{letter}"
+    return f"{value:,g}"
+
+
+RIM = f"stroke:var(--c-paper,{THEMES['paper'][0]});stroke-width:3px;paint-order:stroke"
+"""Of words over lines: in the colour of the ground."""
 
 
 def _text(
-    x: float, y: float, words: str, *, anchor: str = "middle", ink: str = "text", size: float = 12, more: str = ""
+    x: float,
+    y: float,
+    words: str,
+    *,
+    anchor: str = "middle",
+    ink: str = "text",
+    size: float = 12,
+    style: str = "",
+    more: str = "",
 ) -> str:
     return (
         f'<text x="{_number(x)}" y="{_number(y)}" text-anchor="{anchor}" font-size="{size:g}" '
-        f'style="{_ink(ink, "fill")}"{more}>{html.escape(clean(words))}</text>'
+        f'style="{_ink(ink, "fill")}{style and f";{style}"}"{more}>{html.escape(clean(words))}</text>'
     )
+
+
+def path(points: Sequence[tuple[float, float]]) -> str:
+    """`M3 4.5l1 2-.5 3`: the first point, then steps; each point is right to a tenth, however many there are."""
+    tenths = [(round(x * 10), round(y * 10)) for x, y in points]
+    steps = [f"{_step(x - a)} {_step(y - b)}" for (a, b), (x, y) in pairwise(tenths)]
+    start = f"M{_step(tenths[0][0])} {_step(tenths[0][1])}"
+    return (f"{start}l{' '.join(steps)}" if steps else start).replace(" -", "-")
+
+
+def _step(tenths: int) -> str:
+    """`-.5`, `12`, `3.4`."""
+    whole, rest = divmod(abs(tenths), 10)
+    sign = "-" if tenths < 0 else ""
+    return f"{sign}{whole or ''}.{rest}" if rest else f"{sign}{whole}"
 
 
 class _Box:
@@ -70,8 +100,7 @@ class _Box:
     def points(self, x: Sequence[float], y: Sequence[float]) -> str:
         """A path; what lies far outside is cut, so that numbers stay short."""
         low, high = self.top - 2 * HEIGHT, self.bottom + 2 * HEIGHT
-        pairs = [(_number(self.x(a)), _number(min(high, max(low, self.y(b))))) for a, b in zip(x, y, strict=True)]
-        return "M" + "L".join(f"{a} {b}" for a, b in pairs)
+        return path([(self.x(a), min(high, max(low, self.y(b)))) for a, b in zip(x, y, strict=True)])
 
 
 def svg(panel: Panel, id: str) -> str:  # noqa: A002 - the name of the attribute
@@ -88,9 +117,10 @@ def _open(height: float) -> str:
 
 def _plot(panel: Panel, id: str) -> str:  # noqa: A002
     view = next(iter(views(panel).values()))
-    names = [name for _, name, _ in end_labels(panel, view)]
+    names = [each.name for each in end_labels(panel, view)]
     right = max([RIGHT, *[LETTER * len(clean(name)) + 12 for name in names]])
-    box = _Box(panel, view, LEFT, HEIGHT, min(right, WIDTH / 3))
+    left = LEFT + (14 if view.logarithmic else 0)  # its ticks have more digits
+    box = _Box(panel, view, left, HEIGHT, min(right, WIDTH / 3))
     clip = f"{id}-inside"
     return "".join(
         [
@@ -107,6 +137,7 @@ def _plot(panel: Panel, id: str) -> str:  # noqa: A002
                 if each.shown and each.x
             ],
             "</g>",
+            *_rule_names(box),
             *_names(box),
             "</svg>",
         ]
@@ -136,25 +167,32 @@ def _rules(box: _Box) -> Iterator[str]:
     for each in shown(box.panel):
         x = box.x(each.iteration)
         yield f'<path d="M{_number(x)} {box.top:g}V{box.bottom:g}" stroke-dasharray="2 3" style="{_ink("axis")}"/>'
-        yield _text(x + 3, box.top + 10, each.label, anchor="start", ink="quiet", size=10)
+
+
+def _rule_names(box: _Box) -> Iterator[str]:
+    """Over the lines."""
+    for each in shown(box.panel):
+        yield _text(
+            box.x(each.iteration) + 3, box.top + 10, each.label, anchor="start", ink="quiet", size=10, style=RIM
+        )
 
 
 def _band(box: _Box, line: Line) -> str:
     outline = box.points((*line.x, *reversed(line.x)), (*line.high, *reversed(line.low)))
-    return f'<path d="{outline}Z" fill-opacity=".16" style="{_ink(named(line), "fill")}"/>'
+    return f'<path d="{outline}z" fill-opacity=".16" style="{_ink(named(line), "fill")}"/>'
 
 
 def _line(box: _Box, line: Line) -> str:
-    training = line.metric == "train_error"
+    dashed = line.stroke == "dashed"
     ink = "quiet" if line.paper else named(line)
-    dash = (' stroke-dasharray="1.5 2.5"' if line.paper else ' stroke-dasharray="6 4"') if training else ""
-    width = 1.0 if line.paper else 1.3 if training or box.panel.kind == "points" else 2.4
-    path = (
+    dash = (' stroke-dasharray="1.5 2.5"' if line.paper else ' stroke-dasharray="6 4"') if dashed else ""
+    width = 1.0 if line.paper else 1.3 if box.panel.kind == "points" else WIDTHS[line.stroke]
+    drawn = (
         f'<path class="{"paper" if line.paper else "line"}" data-metric="{html.escape(line.metric)}" '
         f'd="{box.points(line.x, line.median)}" stroke-width="{width:g}" stroke-linejoin="round"{dash} '
         f'style="{_ink(ink)}"/>'
     )
-    return path + (_markers(box, line, ink) if box.panel.kind == "points" or len(line.x) == 1 else "")
+    return drawn + (_markers(box, line, ink) if box.panel.kind == "points" or len(line.x) == 1 else "")
 
 
 def _markers(box: _Box, line: Line, ink: str) -> str:
@@ -165,15 +203,36 @@ def _markers(box: _Box, line: Line, ink: str) -> str:
             found.append(
                 f'<path d="M{_number(box.x(x))} {_number(box.y(low))}V{_number(box.y(high))}" style="{_ink(ink)}"/>'
             )
-        filled = f"fill:var(--c-paper,{THEMES['paper'][0]})" if line.paper else _ink(ink, "fill")
-        found.append(f'<circle {at} r="3.6" style="{filled};{_ink(ink)}"/>')
-    return "".join(found)
+        if line.paper:
+            found.append(f'<circle {at} r="3.6" style="fill:var(--c-paper,{THEMES["paper"][0]});{_ink(ink)}"/>')
+        else:
+            mark = MARKS[symbol(line, box.panel)]
+            found.append(f'<path d="M{_number(box.x(x))} {_number(box.y(middle))}{mark}" style="{_ink(ink, "fill")}"/>')
+    return "".join([*found, *_tags(box, line, ink)])
+
+
+MARKS = {
+    "circle": "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+    "square": "m-3.5-3.5h7v7h-7z",
+    "diamond": "m0-5l5 5-5 5-5-5z",
+    "triangle-up": "m0-4.5l4.5 8h-9z",
+    "cross": "m-1.5-4.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
+}
+
+
+def _tags(box: _Box, line: Line, ink: str) -> Iterator[str]:
+    if line.tags:
+        off = -9 if above(line, box.panel) else 17
+        for x, y, tag in zip(line.x, line.median, line.tags, strict=True):
+            yield _text(box.x(x), box.y(y) + off, tag, ink=ink, size=11, style=RIM)
 
 
 def _names(box: _Box) -> Iterator[str]:
-    for line, name, at in end_labels(box.panel, box.view):
-        y = box.bottom - at * (box.bottom - box.top)
-        yield _text(box.right + 6, y + 4, name, anchor="start", ink=named(line), size=11.5, more=' font-weight="600"')
+    for each in end_labels(box.panel, box.view):
+        x, y = box.left + each.across * (box.right - box.left), box.bottom - each.up * (box.bottom - box.top)
+        yield _text(
+            x + 6, y + 4, each.name, anchor="start", ink=named(each.line), size=11.5, style=f"font-weight:600;{RIM}"
+        )
 
 
 def _bars(panel: Panel) -> str:

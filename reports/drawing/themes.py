@@ -15,7 +15,7 @@ THEMES: Mapping[str, tuple[str, str]] = {
     "text": ("#3A3A3A", "#C9C7C1"),
     "grid": ("#ECEAE6", "#2E3137"),
     "axis": ("#B5B2AC", "#565B64"),
-    "paper": ("#FFFFFF", "#191B1F"),
+    "paper": ("#FFFFFF", "#15171B"),
 }
 """Each colour in light and in dark; every line has at least 3:1 against its ground."""
 DEPTH_COLOURS: Mapping[int, str] = {
@@ -32,6 +32,8 @@ DEPTH_COLOURS: Mapping[int, str] = {
     152: "ink",
 }
 BAND_ALPHA = 0.16
+WIDTHS: Mapping[str, float] = {"bold": 2.6, "solid": 1.7, "thin": 1.2, "dashed": 1.3}
+"""Of each stroke, in px."""
 FONT = "-apple-system, 'Segoe UI', Inter, Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from models.spec import Shortcut
 from orchestrator.runs import Outcome, Run
@@ -10,12 +11,15 @@ from reports.arms import MeasuredArm, Pool
 from reports.cells import Metric, measure
 from reports.published import PaperCurve, PaperFigure, paper_curves
 
+if TYPE_CHECKING:
+    from numpy import ndarray
+
 METRICS = ("train_error", "test_error")
 ENOUGH = 5
-"""From so many seeds on a band is an interval of their mean rather than their range."""
+"""From so many seeds on a band is an interval of their median rather than their range."""
 RESAMPLES = 1000
-CHUNK = 256
-"""Points that are resampled at once, to bound the memory."""
+Stroke = Literal["bold", "solid", "thin", "dashed"]
+RANGE = "lowest to highest seed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +45,29 @@ class Line:
     """No seed has finished: the points so far."""
     names: tuple[str, ...] = ()
     """Of each point, where the points are arms."""
+    tags: tuple[str, ...] = ()
+    """What is written beside each point: `56`."""
     colour: str = ""
     """Of a family of points; a curve has its depth's."""
     shown: bool = True
     """Whether it is drawn at first; the reader may always add it."""
+    code: Stroke | None = None
+    """How it is drawn; None: as in Figure 6, training dashed and test bold."""
+    tag: str = ""
+    """What is written beside its end; empty: the panel finds a name."""
+    reach: str = ""
+    """What low and high are, where they are something else than a band of medians."""
 
     @property
     def band(self) -> str:
         """What low and high are, in words; empty where there is no band."""
         if self.n < 2 or self.paper:
             return ""
-        return "lowest to highest seed" if self.n < ENOUGH else "95 % interval over seeds"
+        return self.reach or (RANGE if self.n < ENOUGH else "95 % bootstrap interval of the median")
+
+    @property
+    def stroke(self) -> Stroke:
+        return self.code or ("dashed" if self.metric == "train_error" else "bold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +126,22 @@ def spread(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float],
     middle = np.median(of, axis=0)
     if len(of) < ENOUGH:
         return middle.tolist(), of.min(axis=0).tolist(), of.max(axis=0).tolist()
-    drawn = np.random.default_rng(0).integers(len(of), size=(RESAMPLES, len(of)))
-    low, high = (np.empty_like(middle) for _ in range(2))
-    for start in range(0, of.shape[1], CHUNK):
-        part = np.median(of[:, start : start + CHUNK][drawn], axis=1)
-        low[start : start + CHUNK], high[start : start + CHUNK] = np.quantile(part, [0.025, 0.975], axis=0)
+    lower, upper = _middle_ranks(len(of))
+    ordered = np.sort(of, axis=0)
+    low, high = np.quantile((ordered[lower] + ordered[upper]) / 2, [0.025, 0.975], axis=0)
     return middle.tolist(), low.tolist(), high.tolist()
+
+
+@cache
+def _middle_ranks(seeds: int) -> "tuple[ndarray, ndarray]":
+    """Of each resample, the ranks among the seeds of the two values whose mean is its median.
+
+    So no resample is ever made: a median needs the order of the seeds alone, which is found once for each point.
+    """
+    import numpy as np
+
+    ranks = np.sort(np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds)), axis=1)
+    return ranks[:, (seeds - 1) // 2], ranks[:, seeds // 2]
 
 
 def _curves(runs: Sequence[Run], metric: str) -> list[dict[int, float]]:
@@ -185,11 +211,27 @@ def lines_of(arms: Sequence[MeasuredArm]) -> tuple[Line, ...]:
     return tuple(drawn for arm in arms for metric in METRICS if (drawn := line(arm, metric)))
 
 
-def panel_of(title: str, arms: Sequence[MeasuredArm], quiet: Sequence[Line] = ()) -> Panel:
+SO_FAR = "no seed has finished; what was recorded so far is drawn"
+LISTED = 4
+"""Arms that a note names; of more it gives the number."""
+
+
+def notes_on(labels: Sequence[str], what: str) -> tuple[str, ...]:
+    """That something holds of these arms: a note on each of a few, or one on all."""
+    different = list(dict.fromkeys(labels))
+    if len(different) > LISTED:
+        return (f"{len(different)} arms: {what}.",)
+    return tuple(f"{label}: {what}." for label in different)
+
+
+def panel_of(
+    title: str, arms: Sequence[MeasuredArm], quiet: Sequence[Line] = (), *, training: Stroke = "dashed"
+) -> Panel:
+    """Training and test error; training is drawn as `training` says."""
     mine = lines_of(arms)
-    unfinished = dict.fromkeys(each.label for each in mine if each.partial)
-    notes = tuple(f"{label}: no seed has finished; the line is what was recorded so far." for label in unfinished)
-    return Panel(title=title, lines=(*quiet, *mine), drops=drops(arms), notes=notes)
+    notes = notes_on([each.label for each in mine if each.partial], SO_FAR)
+    lines = tuple(replace(each, code=training) if each.metric == "train_error" else each for each in (*quiet, *mine))
+    return Panel(title=title, lines=lines, drops=drops(arms), notes=notes)
 
 
 def with_lines(panels: Sequence[Panel]) -> tuple[Panel, ...]:
@@ -208,10 +250,13 @@ def _ends(pool: Pool, shortcut: Shortcut) -> list[str]:
     return [end for arm in (*mine[:1], *mine[1:][-1:]) if (end := _ending(arm))]
 
 
+NOT_FINISHED = "No trial has finished yet."
+
+
 def finding(pool: Pool) -> str:
     """What the figure shows, in one sentence of numbers."""
     parts = [" and ".join(ends) for shortcut in pool.shortcuts if (ends := _ends(pool, shortcut))]
-    return f"Final test error: {'; '.join(parts)}." if parts else "No trial has finished yet."
+    return f"Final test error: {'; '.join(parts)}." if parts else NOT_FINISHED
 
 
 def numbered(name: str, number: int) -> str:

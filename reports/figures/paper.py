@@ -10,17 +10,20 @@ from reports.cells import Metric, measure
 from reports.figures.lines import (
     ERROR,
     ITERATIONS,
+    SO_FAR,
     Figure,
     Panel,
     drops,
     finding,
     line,
+    notes_on,
     numbered,
     overlay,
     panel_of,
     with_lines,
 )
 
+READ_OFF = "The paper's curves were read off its figure, to about 0.1 point."
 NOT_THE_PAPER = "This is not the paper's recipe, so the paper's curves are not drawn."
 
 
@@ -30,7 +33,7 @@ HIDDEN_ABOVE = 60.0
 """Figure 6 does not display plain-110: its error is above 60 %."""
 
 
-def _hidden(arm: MeasuredArm) -> bool:
+def hidden(arm: MeasuredArm) -> bool:
     values = measure(arm, Metric.LAST_TEST).values
     return arm.network.depth == 110 and bool(values) and median(values) > HIDDEN_ABOVE
 
@@ -43,12 +46,12 @@ def _hidden_notes(pool: Pool) -> tuple[str, ...]:
     said = "The paper does not display plain-110: its error is higher than 60 %."
     if not cell.n:
         return (f"{said} Here: {cell.reason}.",)
-    shown = "not displayed" if _hidden(arm) else "displayed"
+    shown = "not displayed" if hidden(arm) else "displayed"
     return (f"{said} Here it ends at {cell.text(1)} % and is {shown}.",)
 
 
 def _chosen(pool: Pool, shortcut: Shortcut, depths: Sequence[int]) -> list[MeasuredArm]:
-    return [arm for depth in depths if (arm := pool.find(shortcut, depth)) and not _hidden(arm)]
+    return [arm for depth in depths if (arm := pool.find(shortcut, depth)) and not hidden(arm)]
 
 
 FIGURE_6: tuple[tuple[str, str, Shortcut, tuple[int, ...]], ...] = (
@@ -78,7 +81,7 @@ def _figure_6_of(pool: Pool, number: int) -> Figure:
             panels.append(_figure_6_panel(pool, place, title, arms))
     if panels and "none" in pool.shortcuts:
         panels[0] = replace(panels[0], notes=(*panels[0].notes, *_hidden_notes(pool)))
-    beside = "The paper's curves were read off its figure, to about 0.1 point." if pool.paper else NOT_THE_PAPER
+    beside = READ_OFF if pool.paper else NOT_THE_PAPER
     return Figure(
         id=numbered("figure-6", number),
         title="Figure 6" if pool.paper else f"The panels of Figure 6, {pool.title}",
@@ -106,7 +109,7 @@ FIGURE_4_LEVEL = (
 
 
 def _figure_4_panel(pool: Pool, place: str, title: str, arms: Sequence[MeasuredArm]) -> Panel:
-    panel = panel_of(title, arms, overlay("fig4", place, arms))
+    panel = panel_of(title, arms, overlay("fig4", place, arms), training="thin")
     if not pool.paper:
         return panel
     return replace(
@@ -123,7 +126,7 @@ def _figure_4_of(pool: Pool, number: int) -> Figure:
     return Figure(
         id=numbered("figure-4", number),
         title="Figure 4" if pool.paper else f"The panels of Figure 4, {pool.title}",
-        caption=f"Dashed: training error; bold: test error of the centre crop. "
+        caption="Thin: training error; bold: validation error of the centre crop. "
         f"{finding(drawn)} {FIGURE_4_LEVEL if pool.paper else NOT_THE_PAPER}",
         panels=with_lines(panels),
     )
@@ -140,11 +143,12 @@ def figure_4_of(arms: Sequence[MeasuredArm]) -> tuple[Figure, ...]:
 
 def _figure_1_of(pool: Pool, number: int) -> Figure:
     arms = _chosen(pool, "none", (20, 56))
-    panels = []
+    panels: list[Panel] = []
     for place, metric, title in (("left", "train_error", "Training error"), ("right", "test_error", "Test error")):
-        quiet = overlay("fig1", place, arms)
-        mine = tuple(drawn for arm in arms if (drawn := line(arm, metric)))
-        panels.append(Panel(title=title, lines=(*quiet, *mine), drops=drops(arms)))
+        mine = [drawn for arm in arms if (drawn := line(arm, metric))]
+        lines = tuple(replace(each, code="bold") for each in (*overlay("fig1", place, arms), *mine))
+        notes = notes_on([each.label for each in mine if each.partial], SO_FAR)
+        panels.append(Panel(title=title, lines=lines, drops=drops(arms), notes=notes))
     if pool.paper:
         panels = [
             replace(panel, x=replace(ITERATIONS, range=(0.0, FIGURE_6_END)), y=replace(ERROR, range=FIGURE_6_Y))
@@ -153,8 +157,8 @@ def _figure_1_of(pool: Pool, number: int) -> Figure:
     return Figure(
         id=numbered("figure-1", number),
         title="Figure 1" if pool.paper else f"The panels of Figure 1, {pool.title}",
-        caption="Training error (left) and test error (right) of plain networks with 20 and 56 layers."
-        + ("" if pool.paper else f" {NOT_THE_PAPER}"),
+        caption="Training error (left) and test error (right) of plain networks with 20 and 56 layers. "
+        f"{finding(replace(pool, arms=tuple(arms)))} {READ_OFF if pool.paper else NOT_THE_PAPER}",
         panels=with_lines(panels),
     )
 

@@ -34,6 +34,8 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "views": list(dict.fromkeys(name for chart in charts for name in chart["views"])),
         "curves": any(line.metric == "test_error" for line in lines),
         "training": any(line.metric == "train_error" for line in lines),
+        "coded": len({line.stroke for line in lines}) > 1,
+        "thin": any(line.stroke == "thin" for line in lines),
         "drops": any(panel.drops for panel in figure.panels),
         "overlay": any(line.paper for panel in figure.panels for line in panel.lines),
         "hidden": not all(line.shown for line in lines),

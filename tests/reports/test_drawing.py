@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -14,7 +14,7 @@ from synthetic import digits, imagenet_like, paper_like
 from reports.arms import gather
 from reports.drawing import draw, variables
 from reports.drawing.axes import end_labels, powers, ticks, views
-from reports.drawing.svg import BOTTOM, HEIGHT, LEFT, TOP, svg
+from reports.drawing.svg import BOTTOM, HEIGHT, LEFT, TOP, path, svg
 from reports.figures import FIGURES, Figure, Line, Panel
 from reports.figures.lines import ERROR, ITERATIONS, Axis
 
@@ -31,8 +31,23 @@ def parsed(panel: Panel) -> ElementTree.Element:
 
 
 def curve(root: ElementTree.Element) -> list[tuple[float, float]]:
-    path = next(each for each in root.iter(f"{SVG}path") if each.get("class") == "line")
-    return [(float(x), float(y)) for x, y in re.findall(r"([\d.-]+) ([\d.-]+)", path.get("d") or "")]
+    drawn = next(each for each in root.iter(f"{SVG}path") if each.get("class") == "line")
+    return points(drawn.get("d") or "")
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    """Of a start and the steps from it."""
+    numbers = [float(each) for each in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", path)]
+    steps = list(zip(numbers[::2], numbers[1::2], strict=True))
+    return list(accumulate(steps, lambda at, by: (round(at[0] + by[0], 1), round(at[1] + by[1], 1))))
+
+
+@given(st.lists(st.tuples(st.floats(-500, 900), st.floats(-500, 900)), min_size=1, max_size=60))
+def test_every_point_of_a_path_is_right_to_a_tenth(wanted: list[tuple[float, float]]):
+    """Steps are between rounded points, so that errors do not add up."""
+    for (x, y), (drawn_x, drawn_y) in zip(wanted, points(path(wanted)), strict=True):
+        assert abs(x - drawn_x) <= 0.0501
+        assert abs(y - drawn_y) <= 0.0501
 
 
 def test_points_are_where_the_numbers_say():
@@ -156,9 +171,9 @@ def test_a_logarithmic_axis_may_hold_zero():
 
 def test_labels_name_the_layers_of_a_family_and_the_arm_where_families_mix():
     family = Panel(title="", lines=(line(), line(label="plain-56", depth=56)))
-    assert [name for _, name, _ in end_labels(family, views(family)["Linear"])] == ["20-layer", "56-layer"]
+    assert [each.name for each in end_labels(family, views(family)["Linear"])] == ["20-layer", "56-layer"]
     mixed = Panel(title="", lines=(line(), line(label="ResNet-20 A")))
-    assert [name for _, name, _ in end_labels(mixed, views(mixed)["Linear"])] == ["plain-20", "ResNet-20 A"]
+    assert [each.name for each in end_labels(mixed, views(mixed)["Linear"])] == ["plain-20", "ResNet-20 A"]
 
 
 def test_equal_figures_give_equal_bytes():

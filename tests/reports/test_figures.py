@@ -1,12 +1,15 @@
 """Lines, bands and panels as numbers; then that what is drawn says the same."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledgers import write_ledger
 from synthetic import (
     CIFAR_RECIPE,
     IMAGENET_RECIPE,
@@ -20,7 +23,9 @@ from synthetic import (
 )
 
 from models.spec import Network
-from orchestrator.runs import Curve, Outcome
+from orchestrator.ledger import Ledger
+from orchestrator.runs import Curve, Outcome, Run, read_runs
+from orchestrator.studies import RecordedStudy
 from reports.arms import gather
 from reports.drawing import CONFIG, dark, draw
 from reports.drawing.axes import place
@@ -28,6 +33,7 @@ from reports.drawing.plotly import text
 from reports.drawing.plotly import ways as views
 from reports.drawing.themes import THEMES
 from reports.figures import FIGURES, Figure, band, line
+from reports.figures.lines import notes_on
 
 
 def curve(*values: float) -> Curve:
@@ -126,6 +132,36 @@ def test_figure_4_has_the_papers_panels():
     assert (mine.label, mine.n, mine.median) == ("ResNet-34 A", 3, quiet.median)
     assert "compare differences between curves, not levels" in figure.caption
     assert draw(figure)[0]["layout"]["xaxis"]["title"]["text"] == "iterations (1e4)"
+
+
+def test_figure_4_of_a_ledger_of_the_papers_curves_is_the_papers(tmp_path: Path):
+    """To the digit, at every iteration that was read off, written to a ledger and read back."""
+    study, runs = imagenet_like()
+    write_ledger(tmp_path, study, [replace(run, kept={}) for run in runs])
+    figure = figure_of("figure-4", (study, read_runs(study, Ledger(tmp_path))))
+    for panel in figure.panels:
+        printed = {(each.depth, each.metric): each for each in panel.lines if each.paper}
+        mine = [each for each in panel.lines if not each.paper]
+        assert len(mine) == len(printed) == 4
+        for each in mine:
+            wanted = printed[each.depth, each.metric]
+            assert each.x == wanted.x
+            assert each.median == pytest.approx(wanted.median, abs=1e-9)
+            assert each.high == pytest.approx([value + 0.1 for value in wanted.median])
+
+
+def test_the_code_of_each_figure_is_the_papers():
+    """Figure 4 has thin and bold lines, Figure 6 dashed and bold ones; in Figure 1 a panel has one kind."""
+    codes = {
+        name: {(each.metric, each.stroke) for panel in figure_of(name, made()).panels for each in panel.lines}
+        for name, made in (("figure-4", imagenet_like), ("figure-6", paper_like), ("figure-1", paper_like))
+    }
+    assert codes == {
+        "figure-4": {("train_error", "thin"), ("test_error", "bold")},
+        "figure-6": {("train_error", "dashed"), ("test_error", "bold")},
+        "figure-1": {("train_error", "bold"), ("test_error", "bold")},
+    }
+    assert "Final test error: plain-20 at 9.7 % and plain-56 at 13.3 %." in figure_of("figure-1", paper_like()).caption
 
 
 def test_figure_4_of_another_recipe_has_its_own_axes_and_none_of_the_papers_curves():
@@ -228,3 +264,57 @@ def test_labels_stand_apart(wanted: list[float]):
     assert all(after - before >= 0.06 - 1e-9 for before, after in pairwise(ordered))
     assert max(placed) <= 1.0 + 1e-9
     assert [placed[i] for i in sorted(range(len(wanted)), key=wanted.__getitem__)] == ordered
+
+
+# Many recipes
+
+
+def recipes(*rates: float, drops_of: dict[float, list[float]] | None = None) -> tuple[RecordedStudy, list[Run]]:
+    """plain-20 and plain-56 under each learning rate."""
+    arms = [
+        make_arm(
+            Network(depth=depth),
+            {**CIFAR_RECIPE, "lr": rate, "drops": (drops_of or {}).get(rate, [0.5, 0.75])},
+            seeds=1,
+            name=f"cifar10-plain-{depth}-lr-{rate:g}",
+            deviations=(f"lr {rate:g} (paper 0.1)",),
+        )
+        for depth in (20, 56)
+        for rate in rates
+    ]
+    runs = [
+        make_run(arm, 0, test=9 + number, train=1, curves={"test_error": curve(20, 9 + number)})
+        for number, arm in enumerate(arms)
+    ]
+    return make_study(arms), runs
+
+
+def test_of_many_recipes_a_panel_is_a_network():
+    """Each arm has a colour and what sets it apart as its name, for all have one depth."""
+    figure = figure_of("curves", recipes(0.01, 0.02, 0.05, 0.2))
+    assert [panel.title for panel in figure.panels] == ["cifar10-plain-20", "cifar10-plain-56"]
+    assert [line.tag for line in figure.panels[0].lines] == ["lr-0.01", "lr-0.02", "lr-0.05", "lr-0.2"]
+    assert figure.panels[1].lines[0].label == "cifar10-plain-56-lr-0.01"
+    assert "from 9.00 % (cifar10-plain-20-lr-0.01) to 16.00 % (cifar10-plain-56-lr-0.2)" in figure.caption
+    (chart, _) = draw(figure)
+    assert len({each["line"]["color"] for each in chart["data"]}) == 4
+    assert [drop.iteration for drop in figure.panels[0].drops] == [32_000, 48_000]
+
+
+def test_drops_that_differ_are_not_marked():
+    figure = figure_of("curves", recipes(0.01, 0.02, 0.05, 0.2, drops_of={0.2: [0.25]}))
+    assert {panel.drops for panel in figure.panels} == {()}
+    assert "no drop is marked" in figure.panels[0].notes[-1]
+
+
+def test_few_recipes_have_a_figure_each():
+    figures = FIGURES["curves"](gather(*recipes(0.01, 0.02)))
+    assert [figure.id for figure in figures] == ["curves", "curves-2"]
+    study, _ = recipes(0.01, 0.02, 0.05, 0.2)
+    none = FIGURES["curves"](gather(study, []))
+    assert [(figure.panels, "No trial has finished yet." in figure.caption) for figure in none] == [((), True)]
+
+
+def test_a_note_names_few_arms_and_counts_many():
+    assert notes_on(["a", "b", "a"], "it waits") == ("a: it waits.", "b: it waits.")
+    assert notes_on(list("abcde"), "it waits") == ("5 arms: it waits.",)

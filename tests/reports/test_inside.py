@@ -6,13 +6,28 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import DIGITS_DEVIATIONS, DIGITS_RECIPE, digits, make_arm, make_runs, make_study, paper_like
+from synthetic import (
+    ATTEMPT,
+    CIFAR_RECIPE,
+    DIGITS_DEVIATIONS,
+    DIGITS_RECIPE,
+    digits,
+    imagenet_like,
+    make_arm,
+    make_run,
+    make_runs,
+    make_study,
+    paper_like,
+)
 
 from models.spec import Network
-from orchestrator.runs import Run
+from orchestrator.runs import Outcome, Run
 from reports.arms import gather
+from reports.drawing import draw
+from reports.drawing.axes import end_labels, views
+from reports.drawing.svg import svg
 from reports.figures import FIGURES, Figure, Line, Panel
-from reports.figures.lines import spread
+from reports.figures.lines import Drop, spread
 from reports.figures.thinning import LONGEST, SHORTEST, thin, thinned
 from reports.published import paper_responses
 
@@ -62,6 +77,31 @@ def test_the_papers_responses_have_the_means_that_claims_state():
     assert [len(each.values) == each.depth - 1 for each in paper_responses()] == [True] * 5
 
 
+def test_plain_networks_are_dashed_and_named_as_what_they_are():
+    """The paper's five; a response is no training error, and no button or name takes it for one."""
+    study, runs = paper_like()
+    (figure,) = FIGURES["figure-7"](gather(study, [probed(run) for run in runs]))
+    mine = [each for each in figure.panels[0].lines if not each.paper]
+    assert [each.label for each in mine] == ["plain-20", "plain-56", "ResNet-20 A", "ResNet-56 A", "ResNet-110 A"]
+    assert [each.stroke for each in mine] == ["dashed"] * 2 + ["solid"] * 3
+    assert {each.metric for each in mine} == {"response"}
+    names = [trace["name"] for chart in draw(figure) for trace in chart["data"]]
+    assert not [name for name in names if "training" in name]
+
+
+def test_what_is_drawn_ends_beside_its_name():
+    """Networks of unlike depth end at unlike layers."""
+    study, runs = paper_like()
+    (figure,) = FIGURES["figure-7"](
+        gather(study, [probed(run, response=run.params["network"]["depth"]) for run in runs])
+    )
+    panel = figure.panels[0]
+    labels = {each.name: each for each in end_labels(panel, next(iter(views(panel).values())))}
+    assert set(labels) == {"plain-20", "plain-56", "ResNet-20", "ResNet-56", "ResNet-110"}
+    assert labels["plain-20"].across == labels["ResNet-20"].across < labels["plain-56"].across < 0.6
+    assert abs(labels["plain-20"].up - labels["ResNet-20"].up) > 0.06
+
+
 def test_without_a_probe_it_says_what_has_one():
     study, runs = digits()
     assert FIGURES["figure-7"](gather(study, runs))[0].panels == ()
@@ -74,8 +114,27 @@ def test_without_a_probe_it_says_what_has_one():
 def test_gradients_are_drawn_at_the_first_probe_and_at_the_last():
     (figure,) = FIGURES["gradients"](gather(*probed_digits()))
     assert [panel.title for panel in figure.panels][:2] == ["Plain, iteration 0", "Plain, iteration 150"]
-    assert "plain-20 19" in figure.caption
+    assert "at the last: plain-56 55, ResNet-56 A 55" in figure.caption
     assert all(panel.y.logarithmic for panel in figure.panels)
+
+
+def test_one_probe_is_drawn_once():
+    study, runs = probed_digits()
+    runs = [replace(run, probes=run.probes[-1:]) for run in runs]
+    (figure,) = FIGURES["gradients"](gather(study, runs))
+    assert [panel.title for panel in figure.panels][:2] == ["Plain, iteration 150", "ResNet, option A, iteration 150"]
+
+
+def test_a_layer_without_gradient_has_no_point_and_is_told():
+    arm = make_arm(Network(depth=20, shortcut="A"), seeds=1)
+    seen = ({"iteration": 100, "gradient": [1.0, 0.0, float("nan"), float("inf"), 0.5], "response": []},)
+    run = make_run(arm, 0, test=9, train=1, probes=seen)
+    (figure,) = FIGURES["gradients"](gather(make_study([arm]), [run]))
+    (line,) = figure.panels[0].lines
+    assert (line.x, line.median) == ((1, 5), (1.0, 0.5))
+    assert figure.panels[0].notes == ("ResNet-20 A: layers whose gradient is zero or not finite have no point.",)
+    (so_far,) = FIGURES["gradients"](gather(make_study([arm]), [replace(run, outcome=Outcome.RUNNING)]))
+    assert so_far.panels[0].lines[0].partial
 
 
 def test_costs_are_medians_over_seeds_and_unlike_hardware_is_told_apart():
@@ -83,13 +142,49 @@ def test_costs_are_medians_over_seeds_and_unlike_hardware_is_told_apart():
     arm = make_arm(network, DIGITS_RECIPE, seeds=3, deviations=DIGITS_DEVIATIONS)
     runs = [replace(run, seconds=100.0 + run.seed, costs={"images_per_second": 50.0}) for run in make_runs(arm, 3, 1)]
     (figure,) = FIGURES["costs"](gather(make_study([arm]), runs))
-    time, throughput = figure.panels
+    assert [panel.title for panel in figure.panels] == ["Training time", "Throughput", "Device time"]
+    time, throughput, _ = figure.panels
     assert (time.lines[0].median, time.lines[0].low, time.lines[0].high) == ((101.0,), (100.0,), (102.0,))
     assert (time.x.title, throughput.lines[0].median) == ("seconds of training a trial", (50.0,))
     other = {**runs[2].attempts[0], "hardware": {"cpu": "another CPU"}}
     (figure,) = FIGURES["costs"](gather(make_study([arm]), [*runs[:2], replace(runs[2], attempts=(other,))]))
     assert [line.label for line in figure.panels[0].lines] == ["plain-20, 2 CPU cores", "plain-20, another CPU"]
     assert "not to be compared" in figure.panels[0].notes[0]
+
+
+H100 = {
+    **ATTEMPT,
+    "hardware": {"cpu": "AMD EPYC", "gpus": ["NVIDIA H100", "NVIDIA H100"]},
+    "site": {"device": "cuda", "replicas": 2},
+}
+
+
+def test_times_on_unlike_hardware_are_not_compared():
+    """The sentence is about the arms that ran alike; what ran on two GPUs cost twice its time of them."""
+    arms = [make_arm(Network(depth=depth), seeds=1) for depth in (20, 56, 110)]
+    runs = [make_run(arm, 0, test=9, train=1, seconds=3600.0 * (at + 1)) for at, arm in enumerate(arms)]
+    (figure,) = FIGURES["costs"](gather(make_study(arms), [*runs[:2], replace(runs[2], attempts=(H100,))]))
+    assert "A trial of plain-56 takes 2 times as long as one of plain-20." in figure.caption
+    assert "110" not in figure.caption
+    time, device = figure.panels
+    names = ["plain-56, 2 CPU cores", "plain-20, 2 CPU cores", "plain-110, 2 × NVIDIA H100"]
+    assert [line.label for line in time.lines] == names
+    assert (time.lines[2].median, device.lines[2].median) == ((3.0,), (6.0,))
+
+
+def test_bars_reach_from_the_lowest_to_the_highest_however_many_seeds():
+    arm = make_arm(Network(depth=20), seeds=7)
+    (figure,) = FIGURES["costs"](gather(make_study([arm]), make_runs(arm, 9, 1)))
+    assert {line.band for panel in figure.panels for line in panel.lines} == {"lowest to highest seed"}
+
+
+def test_the_largest_costs_are_on_top_and_few_enough():
+    recipes = [{**CIFAR_RECIPE, "lr": 0.001 * number} for number in range(1, 46)]
+    arms = [make_arm(Network(depth=20), recipe, seeds=1, name=f"lr-{recipe['lr']:.3f}") for recipe in recipes]
+    runs = [make_run(arm, 0, test=9, train=1, seconds=10.0 + number) for number, arm in enumerate(arms)]
+    panel = FIGURES["costs"](gather(make_study(arms), runs))[0].panels[0]
+    assert [line.label for line in panel.lines] == [f"lr-{0.001 * number:.3f}" for number in range(45, 5, -1)]
+    assert "The first 40 of 45, from the largest on." in panel.notes
 
 
 @pytest.mark.parametrize(
@@ -114,10 +209,34 @@ def test_sizes_stand_beside_table_6():
     assert "ResNet-110 A 6.61 %" in figure.caption
 
 
+def test_points_have_their_depth_and_what_hides_all_others_is_left_out():
+    panel = FIGURES["sizes"](gather(*paper_like()))[0].panels[0]
+    _, plain, residual = panel.lines
+    assert (plain.tags, residual.tags) == (("20", "32", "44", "56"), ("20", "32", "44", "56", "110", "1202"))
+    assert panel.notes == ("plain-110: ends above 60 % and is not displayed.",)
+    view = views(panel)["Linear"]
+    assert 4 < view.low < 6.6
+    assert 13.3 < view.high < 15
+    assert ">1202</text>" in svg(panel, "sizes")
+
+
+def test_on_imagenet_ten_crops_stand_beside_table_3_and_one_view_beside_nothing():
+    study, runs = imagenet_like()
+    panel = FIGURES["sizes"](gather(study, runs))[0].panels[0]
+    quiet = [line.median for line in panel.lines if line.paper]
+    assert quiet == [(28.54,), (25.03,), (24.52, 22.85, 21.75, 21.43), (24.19,)]
+    assert panel.y.title == "10-crop error (%)"
+    single = [{name: value for name, value in run.result.items() if "ten_crop" not in name} for run in runs]
+    alone = [replace(run, result=result) for run, result in zip(runs, single, strict=True)]
+    panel = FIGURES["sizes"](gather(study, alone))[0].panels[0]
+    assert panel.y.title == "test error (%)"
+    assert not any(line.paper for line in panel.lines)
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(st.floats(0, 100), min_size=4, max_size=4), min_size=1, max_size=7))
 def test_bands_are_what_they_say(seeds: list[list[float]]):
-    """Below five seeds their range; from five on a slow literal bootstrap of the median."""
+    """Below five seeds their range; from five on a slow literal bootstrap of the median, whatever the seeds' order."""
     middle, low, high = spread(seeds)
     of = np.asarray(seeds)
     assert middle == pytest.approx(np.median(of, axis=0).tolist())
@@ -126,7 +245,8 @@ def test_bands_are_what_they_say(seeds: list[list[float]]):
         return
     drawn = np.random.default_rng(0).integers(len(of), size=(1000, len(of)))
     for place in range(4):
-        medians = [float(np.median([seeds[seed][place] for seed in resample])) for resample in drawn]
+        ordered = sorted(values[place] for values in seeds)
+        medians = [float(np.median([ordered[rank] for rank in resample])) for resample in drawn]
         assert (low[place], high[place]) == pytest.approx(tuple(np.quantile(medians, [0.025, 0.975])))
 
 
@@ -148,12 +268,28 @@ def test_a_thinned_line_keeps_its_ends_and_its_extremes(points: int, most: int):
     assert set(zip(made.x, made.median, strict=True)) <= set(zip(line.x, line.median, strict=True))
 
 
+def test_points_from_which_numbers_are_read_are_kept():
+    """The data table reads curves at the drops of the learning rate."""
+    line = long_line(3000)
+    made = thin(line, 60, [777, 2222])
+    assert {777, 2222} <= set(made.x)
+    panel = Panel(title="", lines=(line,), drops=(Drop(iteration=777, label="lr × 0.1"),))
+    (figure,) = thinned([Figure(id="f", title="", caption="", panels=(panel,))])
+    assert 777 in figure.panels[0].lines[0].x
+
+
+def test_of_many_panels_each_has_fewer_arms_at_first():
+    panel = Panel(title="", lines=tuple(long_line(50, f"plain-{at}") for at in range(10)))
+    (figure,) = thinned([Figure(id="f", title="", caption="", panels=(panel,) * 20)])
+    assert {sum(line.shown for line in panel.lines) for panel in figure.panels} == {2}
+
+
 def test_what_a_page_leaves_out_is_said():
     panel = Panel(title="", lines=tuple(long_line(2000, f"plain-{at}") for at in range(40)))
     (figure,) = thinned([Figure(id="f", title="", caption="", panels=(panel,))])
     shown = [line.label for line in figure.panels[0].lines if line.shown]
     assert (shown[0], shown[-1], len(shown)) == ("plain-0", "plain-39", 8)
-    assert "Of up to 2,000 points a line has the 400" in figure.panels[0].notes[0]
+    assert "Of up to 2,000 points a line has about 400" in figure.panels[0].notes[0]
     assert figure.panels[0].notes[1].startswith("8 of 40 arms are drawn at first")
     short = Figure(id="f", title="", caption="", panels=(Panel(title="", lines=(long_line(50),)),))
     assert thinned([short]) == (short,)
