@@ -40,7 +40,9 @@ def figure_of(name: str, made) -> Figure:
 
 
 def test_a_band_is_median_lowest_and_highest():
-    made = band("plain-20", 20, "test_error", [{100: 9.0, 200: 5.0}, {100: 7.0, 200: 6.0}, {100: 8.0, 300: 1.0}])
+    seeds = [{100: 9.0, 200: 5.0}, {100: 7.0, 200: 6.0}, {100: 8.0, 300: 1.0}]
+    curves = [Curve(metric="test_error", iterations=tuple(each), values=tuple(each.values())) for each in seeds]
+    made = band("plain-20", 20, "test_error", curves)
     assert made.x == (100,)
     assert (made.median, made.low, made.high, made.n) == ((8.0,), (7.0,), (9.0,), 3)
 
