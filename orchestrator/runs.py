@@ -12,7 +12,7 @@ from math import inf, isnan, nan
 from statistics import fmean, median
 from typing import Any
 
-from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder, replicas
+from orchestrator.ledger import Ledger, LedgerError, replicas
 from orchestrator.studies import RecordedArm, RecordedStudy
 
 
