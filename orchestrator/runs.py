@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from itertools import chain
 from math import inf, isnan, nan
 from statistics import fmean, median
 from typing import Any
 
-from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder, replicas
+from orchestrator.ledger import Ledger, LedgerError, replicas
 from orchestrator.studies import RecordedArm, RecordedStudy
 
 
@@ -204,7 +205,9 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
     numbers are kept in arrays: a quarter of the memory of tuples."""
     every = _whole(records)
     found = {}
-    for name in dict.fromkeys(name for record in records for name in record if name != "iteration"):
+    for name in dict.fromkeys(chain.from_iterable(records)):
+        if name == "iteration":
+            continue
         told = [record for record in records if name in record]
         found[name] = Curve(
             metric=name,
