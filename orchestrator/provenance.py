@@ -1,10 +1,13 @@
 """Where and with what an attempt ran: host, hardware, versions, commit. Reads no environment variable's value."""
 
+import hashlib
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -29,7 +32,9 @@ def provenance() -> Mapping[str, Any]:
             "memory_gib": round(memory() / 2**30, 1),
             "gpus": gpus(),
         },
+        "driver": driver(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "packages_sha256": packages_sha256(),
         **_source(),
     }
 
@@ -49,6 +54,21 @@ def gpus() -> list[str]:
         model = [line.partition(":")[2].strip() for line in path.read_text().splitlines() if line.startswith("Model")]
         names += model or ["NVIDIA GPU"]
     return names
+
+
+def driver(told: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """Version of the NVIDIA driver; None where there is none."""
+    try:
+        found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", told.read_text())
+    except OSError:
+        return None
+    return found[1] if found else None
+
+
+def packages_sha256() -> str:
+    """Digest of the names and versions of all installed packages, CUDA's among them: equal where they are equal."""
+    folders = {path.name for place in sys.path for path in Path(place or ".").glob("*.dist-info")}
+    return hashlib.sha256("\n".join(sorted(folders)).encode()).hexdigest()
 
 
 def processor() -> str:

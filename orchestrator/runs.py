@@ -4,6 +4,7 @@ import json
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -163,6 +164,20 @@ def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger, *, measured:
         kept={name: partial(folder.kept, name, head) for name in (head.result or {}).get("kept", {})},
         notes=(*(note for each in attempts for note in each.get("notes", ())), *_mixed(attempts)),
     )
+
+
+def fingerprints(study: RecordedStudy, ledger: Ledger) -> dict[str, str]:
+    """What identifies each data set of the study, as the first of its trials that has begun recorded it."""
+    found: dict[str, str] = {}
+    for arm in study.arms:
+        for _, key in arm.trials:
+            if str(arm.network.get("data")) in found:
+                break
+            with suppress(LedgerError):
+                data = (ledger.folder(key).about() or {"params": {}})["params"].get("data", {})
+                if "fingerprint" in data:
+                    found[str(data.get("name"))] = str(data["fingerprint"])
+    return found
 
 
 def damaged(run: Run) -> list[str]:

@@ -1,6 +1,7 @@
 """The study that a command is about: as its file asks for it now, or as it was last run."""
 
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,3 +76,10 @@ def _as_it_was(source: str, results: Path) -> "RecordedStudy | None":
             known = read_study(results, name)
             return known if known.sha256 == sha256 else None
     return None
+
+
+def made_by(*command: str) -> dict[str, str]:
+    """What a page says of its making: the command, and the version of the program."""
+    from orchestrator.provenance import version
+
+    return {"command": shlex.join(["ablate", *command]), "version": version("ablate") or "unknown"}

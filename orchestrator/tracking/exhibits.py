@@ -91,7 +91,7 @@ class Exhibit:
                 yield from _probed(probe, moment)
                 probe = next(probes, None)
             moment = int(made["time"] * 1000)
-            costs = {name: value for name, value in made.items() if name not in ("time", "seconds")}
+            costs = {f"system/{name}": value for name, value in made.items() if name not in ("time", "seconds")}
             for name, value in (record | costs).items():
                 if name != "iteration":
                     yield metric_name(name), float(value), moment, record["iteration"]
@@ -110,7 +110,10 @@ class Exhibit:
         params, last, result = self._about.get("params", {}), self._last, (self._head and self._head.result) or {}
         network, data, failed = params.get("network", {}), params.get("data", {}), self.standing["status"] == "FAILED"
         tags: dict[str, Any] = {
+            "kind": "trial",
+            "paper": "no" if self.arm.deviations else "yes",
             f"study.{self.study.name}": "yes",
+            "mlflow.note.content": self._note(),
             "depth": network.get("depth"),
             "shortcut": network.get("shortcut"),
             "family": "plain" if network.get("shortcut") == "none" else "resnet",
@@ -134,6 +137,14 @@ class Exhibit:
         if thinned := self.thinning.told():
             tags["thinned"] = thinned
         return {name: str(value)[:5000] for name, value in tags.items()}
+
+    def _note(self) -> str:
+        """What MLflow shows over the run: what it is, and how to see all of it."""
+        departs = f" Not the paper's: {'; '.join(self.arm.deviations)}." if self.arm.deviations else ""
+        return (
+            f"Seed {self.seed} of the arm {self.arm.name}.{departs} All that is known of it: `ablate show {self.name}`;"
+            f" the study's page: `ablate report {self.study.name}`. The ledger, in trials/{self.key}, is the truth."
+        )
 
     def _status(self) -> str:
         """MLflow's word for how a trial stands. Diverged is a result, so it is FINISHED; the tag `outcome` tells."""
@@ -161,7 +172,10 @@ class Exhibit:
 
 
 def metric_name(metric: str) -> str:
-    """`train_error_percent`: names in MLflow carry their unit."""
+    """`train_error_percent`: names in MLflow carry their unit.
+
+    Costs stand under `system/`, MLflow's own place for facts of machines.
+    """
     unit = UNITS.get(METRIC_UNITS.get(metric, ""))
     return f"{metric}_{unit}" if unit else metric
 

@@ -14,6 +14,7 @@ from orchestrator.studies import RecordedStudy
 from orchestrator.tracking.addresses import without_password
 from orchestrator.tracking.exhibits import Exhibit
 from orchestrator.tracking.marks import Busy, Mark, Marks, signature
+from orchestrator.tracking.summaries import Summary
 from orchestrator.tracking.thinning import Thinning
 from orchestrator.tracking.view import View, identity
 
@@ -36,6 +37,16 @@ def publish(ledger: Ledger, study: RecordedStudy, uri: str) -> int:
     Raises TrackingError if some could not be published, after all others were.
     """
     return Publisher(ledger, uri).publish(study)
+
+
+def summarise(ledger: Ledger, summary: Summary, uri: str) -> str:
+    """Show a study's summary, once, however often this is called; returns the run's id. Raises TrackingError."""
+    marks = Marks(ledger.root / "published", uri)
+    try:
+        with marks.held():
+            return View(uri, ledger.root, summary.study, {}, set()).summarise(summary)
+    except Exception as error:
+        raise TrackingError(f"{without_password(uri)}: {one_line(error)}") from error
 
 
 class Publisher:

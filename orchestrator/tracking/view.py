@@ -8,6 +8,7 @@ second run of a trial; then the oldest stays, and the others are marked and dele
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from itertools import islice
@@ -18,6 +19,7 @@ from orchestrator.studies import RecordedArm, RecordedStudy
 from orchestrator.tracking.addresses import database, with_driver
 from orchestrator.tracking.exhibits import Exhibit
 from orchestrator.tracking.marks import Mark
+from orchestrator.tracking.summaries import Summary
 from orchestrator.tracking.thinning import Point, Thinning
 
 if TYPE_CHECKING:
@@ -74,6 +76,42 @@ class View:
         self._label(run_id, exhibit)
         self._iterations[run_id] = exhibit.iteration
         return run_id
+
+    def summarise(self, summary: Summary) -> str:
+        """Bring the study's summary up to date, there is one alone; returns the run's id."""
+        experiment = self._experiments.get(summary.experiment) or self._experiment(summary.experiment)
+        run = self._sole_summary(experiment, summary)
+        if run is None:
+            self._client.create_run(experiment, run_name=summary.name, tags=summary.tags)
+            run = self._sole_summary(experiment, summary)
+            assert run is not None
+        run_id = run.info.run_id
+        if run.info.lifecycle_stage != "active":
+            self._client.restore_run(run_id)
+        from mlflow.entities import Metric, RunTag
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, float(value), now, 0) for name, value in summary.metrics.items()],
+            tags=[RunTag(*each) for each in summary.tags.items()],
+        )
+        for name, text in summary.files.items():
+            self._client.log_text(run_id, text, name)
+        self._client.set_terminated(run_id, "FINISHED")
+        return run_id
+
+    def _sole_summary(self, experiment: str, summary: Summary) -> "Run | None":
+        """The oldest; another one, which a lost reply left behind, is deleted."""
+        from mlflow.entities import ViewType
+
+        which = f"tags.kind = 'summary' and tags.`summary.of` = '{summary.study.name}'"
+        found = self._client.search_runs([experiment], which, ViewType.ALL, max_results=100)
+        oldest, *others = sorted(found, key=_age) or [None]
+        for each in others:
+            if each and each.info.lifecycle_stage == "active":
+                self._delete(each.info.run_id)
+        return oldest
 
     def _verify(self, study: str, marks: Mapping[str, Mark]) -> None:
         """Look for the study's runs, for those that nobody came to label, and for the rest of those that were marked.

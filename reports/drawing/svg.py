@@ -90,7 +90,7 @@ def _plot(panel: Panel, id: str) -> str:  # noqa: A002
     view = next(iter(views(panel).values()))
     names = [name for _, name, _ in end_labels(panel, view)]
     right = max([RIGHT, *[LETTER * len(clean(name)) + 12 for name in names]])
-    box = _Box(panel, view, LEFT, HEIGHT, min(right, WIDTH / 3))
+    box = _Box(panel, view, _left(view), HEIGHT, min(right, WIDTH / 3))
     clip = f"{id}-inside"
     return "".join(
         [
@@ -113,9 +113,18 @@ def _plot(panel: Panel, id: str) -> str:  # noqa: A002
     )
 
 
+def _heights(view: View) -> list[float]:
+    return powers(view.low, view.high) if view.logarithmic else ticks(view.low, view.high)
+
+
+def _left(view: View) -> float:
+    """Room for the axis's title and its longest number."""
+    return max([LEFT, *[LETTER * len(_label(at)) + 26 for at in _heights(view)]])
+
+
 def _grid(box: _Box) -> Iterator[str]:
     panel, view = box.panel, box.view
-    heights = powers(view.low, view.high) if view.logarithmic else ticks(view.low, view.high)
+    heights = _heights(view)
     low, high = x_range(panel)
     places = powers(low, high) if panel.x.logarithmic else ticks(low, high)
     down = "".join(f"M{box.left:g} {_number(box.y(at))}H{box.right:g}" for at in heights)

@@ -64,7 +64,7 @@ def dark() -> dict[str, str]:
 
 
 def variables() -> str:
-    """The colours as properties of CSS: in dark by the reader's system or as chosen; on paper always light."""
+    """The colours as properties of CSS: light, dark by the reader's system or as chosen; on paper always light."""
     day, night = (";".join(f"--c-{name}:{pair[at]}" for name, pair in THEMES.items()) for at in (0, 1))
     return (
         f':root{{{day}}}@media screen and (prefers-color-scheme: dark){{:root:not([data-theme="light"]){{{night}}}}}'

@@ -269,7 +269,7 @@ const DIGESTS = ["key", "mlflow", "digest"];
 const formatted = (value, kind) => {
   if (value === null || value === "") return "";
   if (kind === "percent") return value.toFixed(2);
-  if (kind === "seconds") return value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  if (kind === "cost") return value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
   return kind === "count" ? value.toLocaleString("en") : String(value);
 };
 
@@ -282,7 +282,7 @@ const runField = (row, place) => {
   const kind = runs.columns[place].kind;
   const value = runValue(row, place);
   const text = formatted(value, kind);
-  const cell = made("td", ["count", "percent", "seconds"].includes(kind) ? "right" : kind);
+  const cell = made("td", ["count", "percent", "cost"].includes(kind) ? "right" : DIGESTS.includes(kind) ? "code" : kind);
   if (kind === "trial") cell.append(linked(runPages[row] || "#" + runId(row), text));
   else if (kind === "key") cell.append(linked("#" + runId(row), ""));
   else if (kind === "mlflow" && text && runs.server && /^[A-Za-z0-9_-]+$/.test(text)) {
@@ -351,12 +351,18 @@ const showRunsOf = (name) => {
 const card = byId("cell-card");
 
 const facts = (cell, field) => {
-  const row = (name, value) => (value ? [made("dt", "", name), made("dd", "", value)] : []);
+  const row = (name, value, note) => {
+    if (!value) return [];
+    const told = made("dd", "", value);
+    if (note) told.append(made("small", "", note));
+    return [made("dt", "", name), told];
+  };
   const digits = (value) => value.toFixed(2).replace("-", "−");
+  const [gap, against] = (cell.gap || "").split(" (");
   return [
-    ...row("mean ± standard deviation (n)", field[1]),
+    ...row("mean ± deviation (n)", field[1]),
     ...row("95 % interval", cell.low === undefined ? "needs 2 seeds" : digits(cell.low) + " to " + digits(cell.high)),
-    ...row("difference to the paper", cell.gap),
+    ...row("difference to the paper", gap, against && against.replace(/\)$/, "")),
     ...row("without a value", cell.absent && cell.absent.join("; ")),
   ];
 };

@@ -93,7 +93,7 @@ def is_whole(server: Served, ledger: Ledger, number: int, status: str = "FINISHE
     client = MlflowClient(tracking_uri=server.url)
     for metric, expected in (
         ("train_error_percent", committed),
-        ("images_per_second", [(at, float(at)) for at, _ in committed]),
+        ("system/images_per_second", [(at, float(at)) for at, _ in committed]),
     ):
         history = client.get_metric_history(run.info.run_id, metric)
         assert [(each.step, each.value) for each in history] == expected

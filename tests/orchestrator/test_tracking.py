@@ -18,7 +18,8 @@ from orchestrator.tracking import forwarder as forwarding
 from orchestrator.tracking import publisher as publishing
 from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.exhibits import metric_name
-from orchestrator.tracking.publisher import Publisher, TrackingError, one_line, publish
+from orchestrator.tracking.publisher import Publisher, TrackingError, one_line, publish, summarise
+from orchestrator.tracking.summaries import Summary
 
 pytest.importorskip("mlflow")
 from mlflow.entities import Run as MlflowRun
@@ -474,7 +475,7 @@ def test_costs_and_probes_arrive_once(ledger: Ledger, steps: tuple[int | None, .
         for mark in (ledger.root / "published").glob("*.json") if forget else ():
             mark.unlink()
     (run,) = published(ledger)
-    assert points(ledger, run, "images_per_second") == [(at, float(at)) for at in range(1, 11)]
+    assert points(ledger, run, "system/images_per_second") == [(at, float(at)) for at in range(1, 11)]
     for metric in PROBED:
         assert points(ledger, run, metric) == expected_probes(metric, range(0, 11, 2)), metric
 
@@ -513,3 +514,72 @@ def test_a_probe_of_a_dead_network_stops_nothing(ledger: Ledger) -> None:
     assert ratio > 1e300
     assert math.isnan(variance)
     assert points(ledger, run, "validation_error_percent") == [(1, 80.0)]
+
+
+# A study's summary
+
+
+def summary_of(finished: int, page: str) -> Summary:
+    return Summary(
+        study=toy.study(toy.trial(0)),
+        metrics={"trials_finished": finished},
+        files={"report.html": page, "report.csv": "a,b"},
+    )
+
+
+def summaries(ledger: Ledger) -> list[MlflowRun]:
+    return [run for run in published(ledger) if run.data.tags.get("kind") == "summary"]
+
+
+def test_a_study_has_one_summary_with_its_page_and_tables(ledger: Ledger, tmp_path: Path) -> None:
+    """However often it is shown: the newest numbers and files, and the tags that a list is filtered by."""
+    uri = default_uri(ledger.root)
+    attempted(ledger)
+    publish(ledger, toy.study(toy.trial(0)), uri)
+    first = summarise(ledger, summary_of(0, "<p>old</p>"), uri)
+    assert summarise(ledger, summary_of(1, "<p>new</p>"), uri) == first
+    (run,) = summaries(ledger)
+    assert (run.info.run_id, run.info.run_name, run.info.status) == (first, "toys (summary)", "FINISHED")
+    assert run.data.metrics == {"trials_finished": 1.0}
+    assert run.data.tags["study.toys"] == "yes"
+    client = MlflowClient(tracking_uri=uri)
+    assert {each.path for each in client.list_artifacts(first)} == {"report.html", "report.csv"}
+    assert Path(client.download_artifacts(first, "report.html", str(tmp_path))).read_text() == "<p>new</p>"
+
+
+def test_a_second_summary_that_a_lost_reply_left_is_deleted(ledger: Ledger) -> None:
+    uri, client = default_uri(ledger.root), MlflowClient(tracking_uri=default_uri(ledger.root))
+    first = summarise(ledger, summary_of(1, "a"), uri)
+    experiment = client.get_run(first).info.experiment_id
+    client.create_run(experiment, run_name="toys (summary)", tags=summary_of(1, "a").tags)
+    assert len(summaries(ledger)) == 2
+    kept = summarise(ledger, summary_of(1, "b"), uri)
+    assert [run.info.run_id for run in summaries(ledger)] == [kept]
+    assert summarise(ledger, summary_of(1, "c"), uri) == kept
+
+
+def test_a_summary_is_no_trial(ledger: Ledger) -> None:
+    """Publishing after it finds the trials as they are."""
+    uri = default_uri(ledger.root)
+    summarise(ledger, summary_of(0, "a"), uri)
+    attempted(ledger)
+    assert publish(ledger, toy.study(toy.trial(0)), uri) == 1
+    assert publish(ledger, toy.study(toy.trial(0)), uri) == 0
+    assert len(published(ledger)) == 2
+
+
+def test_a_summary_that_cannot_be_shown_is_one_line(ledger: Ledger) -> None:
+    with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9: "):
+        summarise(ledger, summary_of(0, "a"), "http://127.0.0.1:9")
+
+
+def test_a_run_reads_well_by_itself(ledger: Ledger) -> None:
+    """Tags to filter by, a note that says what it is and where all of it stands, costs as facts of the machine."""
+    attempted(ledger)
+    publish(ledger, toy.study(toy.trial(0)), default_uri(ledger.root))
+    (run,) = published(ledger)
+    tags = run.data.tags
+    assert (tags["kind"], tags["paper"]) == ("trial", "yes")
+    assert tags["arm"] in tags["mlflow.note.content"]
+    assert "`ablate show" in tags["mlflow.note.content"]
+    assert "system/images_per_second" in run.data.metrics

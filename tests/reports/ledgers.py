@@ -37,7 +37,7 @@ def write_trial(folder: Path, run: Run, streams: Sequence[bytes]) -> None:
         "seed": run.seed,
         "parameters": 0,
         "multiply_adds": 0,
-        "params": {**run.params, "data": {"name": run.params["network"]["data"]}},
+        "params": {**run.params, "data": _data(run.params["network"]["data"])},
     }
     _json(folder / "trial.json", {"format": FORMAT, "created": "2026-01-05T10:00:00Z"} | about)
     data = dict(zip(STREAMS, streams, strict=True))
@@ -68,6 +68,10 @@ def write_trial(folder: Path, run: Run, streams: Sequence[bytes]) -> None:
 
 def _iterations(run: Run) -> list[int]:
     return sorted({at for curve in run.curves.values() for at in curve.iterations})
+
+
+def _data(name: str) -> Mapping[str, str]:
+    return {"name": name, "fingerprint": f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"}
 
 
 def _curves(run: Run) -> bytes:

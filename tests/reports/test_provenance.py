@@ -29,6 +29,29 @@ def test_facts_of_the_attempts():
     assert "command" not in found
 
 
+def test_gpus_are_counted_as_they_were_held():
+    """Two replicas hold two; a quarter of one is a quarter; an hour on the CPU is none."""
+    study, runs = digits()
+    hour = {"started": "2026-01-05T10:00:00Z", "ended": "2026-01-05T11:00:00Z"}
+    card = {"cpu": "AMD EPYC", "cores": 16, "memory_gib": 128.0, "gpus": ["NVIDIA H100", "NVIDIA H100"]}
+    sites = [{"device": "cuda", "replicas": 2}, {"device": "cuda", "share": 0.25}, {"device": "cpu", "share": 1.0}]
+    attempts = [{**hour, "hardware": card, "site": each, "driver": "570.86.15"} for each in sites]
+    found = {fact.label: fact.values for fact in facts(study, [replace(runs[0], attempts=tuple(attempts))], {})}
+    assert found["GPU-hours"] == ("2.25",)
+    assert found["computing time"] == ("3.0 h on 2 × NVIDIA H100, 16 cores of AMD EPYC, 128.0 GiB",)
+    assert found["NVIDIA driver"] == ("570.86.15",)
+
+
+def test_what_was_not_recorded_is_left_out():
+    study, runs = digits()
+    bare = [
+        replace(runs[0], attempts=({"started": "2026-01-05T10:00:00Z", "versions": {"torch": "2.11", "ray": None}},))
+    ]
+    found = {fact.label: fact.values for fact in facts(study, bare, {"version": ""})}
+    assert found["versions"] == ("torch 2.11",)
+    assert not {"GPU-hours", "NVIDIA driver", "all packages, sha256", "commit", "hosts", "version"} & set(found)
+
+
 def test_computing_time_is_that_of_all_attempts():
     """Of one that was killed there is no end."""
     study, runs = digits()

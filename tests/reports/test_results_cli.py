@@ -1,8 +1,10 @@
 """Reports from a results directory that was copied to where neither Ray, torch nor MLflow is installed."""
 
+import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -167,6 +169,22 @@ def test_all_writes_the_index_every_study_and_every_trial_that_has_begun(tmp_pat
     (trial,) = [text for text in before.values() if b'<h1 class="name">digits-plain-20.s0</h1>' in text]
     assert b'href="../index.html"' in trial
     assert b'href="../digits-demo/report.html#run-' in trial
+
+
+def test_the_rows_of_a_study_lead_to_its_trials_and_to_mlflow(place: Path) -> None:
+    """To pages of trials that were written, and to a server that was named; data sets have their fingerprints."""
+    page = place / "results" / "studies" / "digits-demo" / "report.html"
+    good(place, "report", "digits-demo")
+    alone = page.read_text()
+    assert "_trials/" not in alone
+    assert f"sha256:{hashlib.sha256(b'digits').hexdigest()}" in alone
+    good(place, "report", "--all")
+    (key,) = re.findall(r'href="../_trials/([0-9a-f]+).html">digits-plain-20.s0<', page.read_text())
+    assert (page.parent.parent / "_trials" / f"{key}.html").is_file()
+    good(place, "report", "digits-demo", "--tracking", "http://127.0.0.1:5000", "--to", "a b/page.html")
+    apart = (place / "a b" / "page.html").read_text()
+    assert f'href="../results/studies/_trials/{key}.html"' in apart
+    assert "<dd>http://127.0.0.1:5000</dd>" in apart
 
 
 def test_all_goes_where_it_is_asked_to(place: Path) -> None:

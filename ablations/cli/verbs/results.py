@@ -1,17 +1,17 @@
 """What came out: `show`, `report`, `check` and `diff`."""
 
 import os
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import quote
 
 import typer
 
 from ablations.cli.exits import CONTRADICTED, DAMAGED, say
 from ablations.cli.files import refuse_no_file, write
-from ablations.cli.loading import recorded_runs
+from ablations.cli.loading import made_by, recorded_runs
 from ablations.cli.names import recorded_trial, side
 from ablations.cli.options import (
     RESULTS,
@@ -72,7 +72,7 @@ def show(
         there = {name: page for name, page in there.items() if page.is_file()}
         index = folder / "index.html"
         facts = trial_facts(found, arm, ledger, asked_by)
-        about_page = _about("show", found.key, "--html")
+        about_page = made_by("show", found.key, "--html")
         _write_trial_page(path, facts, there, index if index.is_file() else None, about_page)
         typer.echo(f"page: {path.resolve()}")
         return
@@ -119,18 +119,40 @@ def report(
     changed = [word for each in overrides or () for word in ("--set", each)]
     command = ["report", study, *changed, *([] if seeds is None else ["--seeds", str(seeds)])]
     if form != "html":
-        _report_text(record, runs, form, to, _about(*command, "--format", form))
+        _report_text(record, runs, form, to, made_by(*command, "--format", form))
         return
     path = to or results / "studies" / record.name / "report.html"
-    _write_page(path, record, runs, _about(*command))
+    runs = list(runs)
+    written = {run.key: results / "studies" / TRIAL_PAGES / f"{run.key}.html" for run in runs}
+    beside = {key: page for key, page in written.items() if page.is_file()}
+    _write_page(path, record, runs, made_by(*command) | _places(record, results, tracking), beside)
     typer.echo(f"page: {path.resolve()}")
     typer.echo(f"MLflow: {where_seen(tracking, results)}")
 
 
-def _write_page(path: Path, record: "RecordedStudy", runs: "Iterable[Run]", about: Mapping[str, str]) -> None:
+def _write_page(
+    path: Path,
+    record: "RecordedStudy",
+    runs: "Iterable[Run]",
+    about: Mapping[str, str],
+    trial_pages: Mapping[str, Path],
+) -> None:
     from reports.page import render
 
-    write(path, render(record, runs, about=about))
+    links = {key: quote(_from(path, page)) for key, page in trial_pages.items()}
+    write(path, render(record, runs, about=about, run_pages=links))
+
+
+def _places(record: "RecordedStudy", results: Path, tracking: str | None = None) -> dict[str, str]:
+    """What the results say of the data, and the server where the runs can be seen, if there is one."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.runs import fingerprints
+    from orchestrator.tracking.addresses import without_password
+
+    found = {f"data, {name}": told for name, told in fingerprints(record, Ledger(results)).items()}
+    if tracking and tracking.startswith(("http://", "https://")):
+        found["mlflow"] = without_password(tracking)
+    return found
 
 
 def _report_text(
@@ -169,16 +191,18 @@ def _report_all(results: Path, index_path: Path) -> None:
     studies, problems = every_study(results)
     if not studies and not problems:
         raise StudyError(f"{results}: no study was run into it; `ablate run STUDY` does, --results names another")
-    ledger, about = Ledger(results), _about("report", "--all")
+    ledger, made = Ledger(results), made_by("report", "--all")
     recorded = read_studies(studies, ledger)
     beside = index_path.parent
     pages = {study.name: beside / study.name / "report.html" for study in studies}
-    for study, runs in recorded:
-        _write_page(pages[study.name], study, runs, _about("report", study.name))
     trial_pages = _write_trial_pages(recorded, ledger, pages, index_path)
+    for study, runs in recorded:
+        _write_page(
+            pages[study.name], study, runs, made_by("report", study.name) | _places(study, results), trial_pages
+        )
     page = index_page(
         index_of(recorded, problems),
-        about=about,
+        about=made,
         pages={name: _from(index_path, path) for name, path in pages.items()},
         trial_pages={key: _from(index_path, path) for key, path in trial_pages.items()},
     )
@@ -206,7 +230,7 @@ def _write_trial_pages(
     for run in shown:
         facts = trial_facts(run, asked_by[run.key][0][1], ledger, asked_by[run.key])
         paths[run.key] = index.parent / TRIAL_PAGES / f"{run.key}.html"
-        _write_trial_page(paths[run.key], facts, pages, index, _about("show", run.key, "--html"))
+        _write_trial_page(paths[run.key], facts, pages, index, made_by("show", run.key, "--html"))
     return paths
 
 
@@ -297,10 +321,3 @@ def _difference(a: str, b: str, results: Path, results_b: Path) -> "Difference":
 
 def _article(kind: str) -> str:
     return f"{'an' if kind == 'arm' else 'a'} {kind}"
-
-
-def _about(*command: str) -> dict[str, str]:
-    """What a page says of its making: the command, and the version of the program."""
-    from orchestrator.provenance import version
-
-    return {"command": shlex.join(["ablate", *command]), "version": version("ablate") or "unknown"}

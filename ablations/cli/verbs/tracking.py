@@ -3,22 +3,27 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ablations.cli.directories import refuse_read_only
 from ablations.cli.exits import UNREACHABLE, fail
-from ablations.cli.loading import record_of
+from ablations.cli.loading import made_by, record_of
 from ablations.cli.options import RESULTS, ResultsOption, StudyArgument, TrackingOption
 from ablations.cli.tracking import tracking_uri
 from ablations.reader import StudyError
 
+if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger
+    from orchestrator.studies import RecordedStudy
+    from orchestrator.tracking.summaries import Summary
+
 
 def publish(study: StudyArgument, results: ResultsOption = RESULTS, tracking: TrackingOption = None) -> None:
-    """Copy what the ledger holds of a study, and MLflow does not, to MLflow."""
+    """Copy what the ledger holds of a study, and MLflow does not, to MLflow; and its page and tables, as a summary."""
     from orchestrator.ledger import Ledger
-    from orchestrator.tracking.publisher import TrackingError
+    from orchestrator.tracking.publisher import TrackingError, summarise
     from orchestrator.tracking.publisher import publish as copy
 
     uri, ledger = tracking_uri(tracking, results), Ledger(results)
@@ -31,9 +36,33 @@ def publish(study: StudyArgument, results: ResultsOption = RESULTS, tracking: Tr
     refuse_read_only(results)
     try:
         touched = copy(ledger, record, uri)
+        summarise(ledger, _summary(record, ledger, uri), uri)
     except TrackingError as error:
         fail(str(error), UNREACHABLE)
     typer.echo(f"{touched} runs brought up to date")
+
+
+def _summary(record: "RecordedStudy", ledger: "Ledger", uri: str) -> "Summary":
+    """The study's page, its tables and claims as files, and how far it is in numbers."""
+    from collections import Counter
+
+    from orchestrator.runs import read_runs
+    from orchestrator.tracking.summaries import Summary
+    from reports.page import render
+    from reports.report import report_of
+    from reports.texts import WRITERS
+
+    runs = read_runs(record, ledger)
+    said = {**made_by("report", record.name), "mlflow": uri}
+    report = report_of(record, runs, said)
+    outcomes, answers = (
+        Counter(run.outcome.value for run in runs),
+        Counter(each.verdict.value for each in report.verdicts),
+    )
+    metrics = {f"trials_{name}": outcomes[name] for name in ("finished", "diverged", "failed", "running", "missing")}
+    metrics |= {f"claims_{name}": answers[name] for name in ("holds", "fails", "undecided")}
+    files = {f"report.{form}": WRITERS[form](report) for form in WRITERS}
+    return Summary(study=record, metrics=metrics, files={"report.html": render(record, runs, about=said), **files})
 
 
 def ui(
