@@ -58,11 +58,11 @@ class _Box:
     """The rectangle inside the axes, in pixels."""
 
     def __init__(self, panel: Panel, view: View, left: float, height: float, right: float) -> None:
-        self.panel, self.view = panel, view
+        self.panel, self.view, self.along = panel, view, along(panel)
         self.left, self.top, self.right, self.bottom = left, TOP, WIDTH - right, height - BOTTOM
 
     def x(self, value: float) -> float:
-        return self.left + along(self.panel, value) * (self.right - self.left)
+        return self.left + self.along(value) * (self.right - self.left)
 
     def y(self, value: float) -> float:
         return self.bottom - self.view.height(value) * (self.bottom - self.top)
