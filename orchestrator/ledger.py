@@ -183,7 +183,8 @@ class TrialFolder:
                 yield json.loads(file.readline())
 
     def records(self, stream: str, commit: Commit) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.valid(stream, commit).splitlines()]
+        lines = self.valid(stream, commit).splitlines()
+        return json.loads(b"[" + b",".join(lines) + b"]")  # at once: a third of the time of one by one
 
     def checkpoint(self, commit: Commit) -> bytes | None:
         """The commit's checkpoint, or None if the file is missing or damaged."""
@@ -223,8 +224,12 @@ class TrialFolder:
 
     def attempts(self) -> list[dict[str, Any]]:
         """Oldest first. One that was killed has no `ended`."""
-        files = sorted((self.path / "attempts").glob("*.json"))
-        return [record for record in map(_read_json, files) if record is not None]
+        folder = self.path / "attempts"
+        try:
+            names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))  # noqa: PTH208 - half the time
+        except OSError:
+            return []
+        return [record for name in names if (record := _read_json(folder / name)) is not None]
 
     def replicas(self) -> int | None:
         """How many replicas made the last commit; None before the first. As many resume it bit for bit.

@@ -1,16 +1,19 @@
 """What was recorded, read back for reports: a Run is what happened to one trial, a Curve is one metric of it."""
 
 import json
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from itertools import chain
 from math import inf, isnan, nan
 from statistics import fmean, median
 from typing import Any
 
-from orchestrator.ledger import Commit, Ledger, LedgerError, TrialFolder, replicas
+from orchestrator.ledger import Ledger, LedgerError, replicas
 from orchestrator.studies import RecordedArm, RecordedStudy
 
 
@@ -138,7 +141,7 @@ def read_run(arm: RecordedArm, seed: int, key: str, ledger: Ledger, *, measured:
     try:
         head = folder.head() if measured else folder.check()
         read = head if measured else None
-        curves = _curves(folder, read) if read else {}
+        curves = _curves(folder.records("curves.jsonl", read)) if read else {}
         costs = _costs(folder.records("clock.jsonl", read)) if read else {}
         probes = folder.records("probes.jsonl", read) if read else []
     except LedgerError as error:
@@ -212,15 +215,25 @@ def _machine(attempt: Mapping[str, Any]) -> str:
     return f"{', '.join(gpus) or hardware.get('cpu')}, kernels {kernels}"
 
 
-def _curves(folder: TrialFolder, head: Commit) -> dict[str, Curve]:
-    points: dict[str, tuple[list[int], list[float]]] = {}
-    for record in folder.records("curves.jsonl", head):
-        iteration = record.pop("iteration")
-        for metric, value in record.items():
-            iterations, values = points.setdefault(metric, ([], []))
-            iterations.append(iteration)
-            values.append(float(value))
-    return {name: Curve(metric=name, iterations=tuple(at), values=tuple(of)) for name, (at, of) in points.items()}
+def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+    """Each metric of the records, at the iterations of those that have it. Ten thousand trials are read for a page, so
+    numbers are kept in arrays: a quarter of the memory of tuples."""
+    every = _whole(records)
+    found = {}
+    for name in dict.fromkeys(chain.from_iterable(records)):
+        if name == "iteration":
+            continue
+        told = [record for record in records if name in record]
+        found[name] = Curve(
+            metric=name,
+            iterations=every if len(told) == len(records) else _whole(told),
+            values=array("d", [float(record[name]) for record in told]),
+        )
+    return found
+
+
+def _whole(records: Sequence[Mapping[str, Any]]) -> Sequence[int]:
+    return array("q", [record["iteration"] for record in records])
 
 
 def _summary(curves: Mapping[str, Curve], iterations: int) -> dict[str, float]:
@@ -238,9 +251,8 @@ def _summary(curves: Mapping[str, Curve], iterations: int) -> dict[str, float]:
     return summary
 
 
-def _tail(curve: Curve, iterations: int) -> list[float]:
-    start = iterations * (1 - PAPER_TAIL)
-    return [value for at, value in zip(curve.iterations, curve.values, strict=True) if at > start]
+def _tail(curve: Curve, iterations: int) -> Sequence[float]:
+    return curve.values[bisect_right(curve.iterations, iterations * (1 - PAPER_TAIL)) :]
 
 
 _COSTS = {"images_per_second": median, "peak_memory_mib": max, "device_energy_joules": sum}

@@ -88,11 +88,11 @@ class _Box:
     """The rectangle inside the axes, in pixels."""
 
     def __init__(self, panel: Panel, view: View, left: float, height: float, right: float) -> None:
-        self.panel, self.view = panel, view
+        self.panel, self.view, self.along = panel, view, along(panel)
         self.left, self.top, self.right, self.bottom = left, TOP, WIDTH - right, height - BOTTOM
 
     def x(self, value: float) -> float:
-        return self.left + along(self.panel, value) * (self.right - self.left)
+        return self.left + self.along(value) * (self.right - self.left)
 
     def y(self, value: float) -> float:
         return self.bottom - self.view.height(value) * (self.bottom - self.top)
@@ -119,8 +119,7 @@ def _plot(panel: Panel, id: str) -> str:  # noqa: A002
     view = next(iter(views(panel).values()))
     names = [each.name for each in end_labels(panel, view)]
     right = max([RIGHT, *[LETTER * len(clean(name)) + 12 for name in names]])
-    left = LEFT + (14 if view.logarithmic else 0)  # its ticks have more digits
-    box = _Box(panel, view, left, HEIGHT, min(right, WIDTH / 3))
+    box = _Box(panel, view, _left(view), HEIGHT, min(right, WIDTH / 3))
     clip = f"{id}-inside"
     return "".join(
         [
@@ -144,9 +143,18 @@ def _plot(panel: Panel, id: str) -> str:  # noqa: A002
     )
 
 
+def _heights(view: View) -> list[float]:
+    return powers(view.low, view.high) if view.logarithmic else ticks(view.low, view.high)
+
+
+def _left(view: View) -> float:
+    """Room for the axis's title and its longest number."""
+    return max([LEFT, *[LETTER * len(_label(at)) + 26 for at in _heights(view)]])
+
+
 def _grid(box: _Box) -> Iterator[str]:
     panel, view = box.panel, box.view
-    heights = powers(view.low, view.high) if view.logarithmic else ticks(view.low, view.high)
+    heights = _heights(view)
     low, high = x_range(panel)
     places = powers(low, high) if panel.x.logarithmic else ticks(low, high)
     down = "".join(f"M{box.left:g} {_number(box.y(at))}H{box.right:g}" for at in heights)

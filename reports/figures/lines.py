@@ -1,23 +1,21 @@
 """Lines with their bands, rules and panels: what a figure is made of, as plain data. Nothing here draws."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from models.spec import Shortcut
-from orchestrator.runs import Outcome, Run
+from orchestrator.runs import Curve, Outcome
 from reports.arms import MeasuredArm, Pool
 from reports.cells import Metric, measure
 from reports.published import PaperCurve, PaperFigure, paper_curves
 
-if TYPE_CHECKING:
-    from numpy import ndarray
-
 METRICS = ("train_error", "test_error")
 ENOUGH = 5
 """From so many seeds on a band is an interval of their median rather than their range."""
-RESAMPLES = 1000
+TAIL = 0.025
+"""Of the resamples, on either side of the interval."""
 Stroke = Literal["bold", "solid", "thin", "dashed"]
 RANGE = "lowest to highest seed"
 
@@ -114,45 +112,48 @@ class Figure:
 
 
 def spread(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float], list[float]]:
-    """Median, low and high at each point, of (seeds, points) values.
-
-    Resampled always alike, so that equal seeds have equal bands.
-    """
+    """Median, low and high at each point, of (seeds, points) values; NaN where a seed has NaN."""
     if not values or not values[0]:
         return [], [], []
     import numpy as np  # a chart in the terminal needs none of it
 
-    of = np.asarray(values, dtype=np.float64)
-    middle = np.median(of, axis=0)
-    if len(of) < ENOUGH:
-        return middle.tolist(), of.min(axis=0).tolist(), of.max(axis=0).tolist()
-    lower, upper = _middle_ranks(len(of))
-    ordered = np.sort(of, axis=0)
-    low, high = np.quantile((ordered[lower] + ordered[upper]) / 2, [0.025, 0.975], axis=0)
-    return middle.tolist(), low.tolist(), high.tolist()
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=0)
+    ordered[:, np.isnan(ordered[-1])] = np.nan
+    seeds = len(ordered)
+    bound = _bound(seeds) if seeds >= ENOUGH else 1
+    middle = (ordered[(seeds - 1) // 2] + ordered[seeds // 2]) / 2
+    return middle.tolist(), ordered[bound - 1].tolist(), ordered[-bound].tolist()
 
 
 @cache
-def _middle_ranks(seeds: int) -> "tuple[ndarray, ndarray]":
-    """Of each resample, the ranks among the seeds of the two values whose mean is its median.
+def _bound(seeds: int) -> int:
+    """The place, counted from either end, of the seed that ends the 95 % interval of the median.
 
-    So no resample is ever made: a median needs the order of the seeds alone, which is found once for each point.
+    Resampled without end: of n seeds drawn with replacement, m are among the k lowest with a binomial chance, and the
+    resample's median is among them where m passes the middle. With an even number the lower of the two middle ones
+    must, so the interval is rather too wide.
     """
     import numpy as np
+    from scipy.special import betainc
 
-    ranks = np.sort(np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds)), axis=1)
-    return ranks[:, (seeds - 1) // 2], ranks[:, seeds // 2]
-
-
-def _curves(runs: Sequence[Run], metric: str) -> list[dict[int, float]]:
-    found = [run.curves[metric] for run in runs if metric in run.curves]
-    return [dict(zip(curve.iterations, curve.values, strict=True)) for curve in found]
+    middle = (seeds + 1) // 2
+    reached = betainc(middle, seeds - middle + 1, np.arange(1, seeds + 1) / seeds)
+    return int(np.argmax(reached >= TAIL)) + 1
 
 
-def band(label: str, depth: int, metric: str, curves: Sequence[Mapping[int, float]]) -> Line:
+def _shared(curves: Sequence[Curve]) -> tuple[Sequence[int], list[Sequence[float]]]:
+    """The iterations that every curve has, and each curve's values there."""
+    if all(curve.iterations == curves[0].iterations for curve in curves):
+        return (curves[0].iterations if curves else ()), [curve.values for curve in curves]
+    points = [dict(zip(curve.iterations, curve.values, strict=True)) for curve in curves]
+    shared = sorted(set.intersection(*[set(each) for each in points]))
+    return shared, [[each[at] for at in shared] for each in points]
+
+
+def band(label: str, depth: int, metric: str, curves: Sequence[Curve]) -> Line:
     """Median and band at the iterations that every curve has."""
-    shared = sorted(set.intersection(*[set(curve) for curve in curves])) if curves else []
-    middle, low, high = spread([[curve[iteration] for iteration in shared] for curve in curves])
+    shared, values = _shared(curves)
+    middle, low, high = spread(values)
     return Line(
         label=label,
         depth=depth,
@@ -169,7 +170,9 @@ def line(arm: MeasuredArm, metric: str) -> Line | None:
     """Over the finished runs; where none has finished, over those that committed something. None without a point."""
     started = [run for run in arm.runs if run.outcome is not Outcome.MISSING]
     partial = not arm.finished
-    drawn = band(arm.label, arm.network.depth, metric, _curves(started if partial else arm.finished, metric))
+    runs = started if partial else arm.finished
+    curves = [run.curves[metric] for run in runs if metric in run.curves]
+    drawn = band(arm.label, arm.network.depth, metric, curves)
     return replace(drawn, arm=arm.arm.name, partial=partial) if drawn.x else None
 
 

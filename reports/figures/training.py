@@ -2,10 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
 
 from reports.arms import SHORTCUT_TITLES, MeasuredArm, Pool, pools
 from reports.cells import Metric, measure
 from reports.figures.lines import NOT_FINISHED, Figure, Panel, drops, finding, numbered, panel_of, with_lines
+
+MANY = 3
+"""With more sets of comparable arms than these, a panel is a network under each of its recipes."""
+COLOURS = ("ink", "blue", "vermilion", "green", "purple", "gold")
+DROPS_DIFFER = "The learning rate does not drop at the same iterations in all arms; no drop is marked."
 
 
 def _curves_of(pool: Pool, number: int) -> Figure:
@@ -22,31 +28,21 @@ def _curves_of(pool: Pool, number: int) -> Figure:
     )
 
 
-MANY = 3
-"""With more sets of comparable arms than these, a panel is a network, under each of its recipes."""
-LONGEST_TAG = 16
-"""Characters beside the end of a line."""
-DROPS_DIFFER = "The learning rate does not drop at the same iterations in all arms; no drop is marked."
-HUES = ("blue", "vermilion", "green", "purple", "ink", "gold")
-
-
 def _base(arm: MeasuredArm) -> str:
-    """The name of its network without what sets it apart: `cifar10-plain-56`."""
-    whole, variant = arm.network.name, arm.network.variant
-    return whole.removesuffix(f"-{variant}") if variant else whole
+    """Its network's name without what sets it apart: `cifar10-plain-56`."""
+    return arm.network.name.removesuffix(f"-{arm.network.variant}") if arm.network.variant else arm.network.name
 
 
-def _own_words(arm: MeasuredArm) -> str:
-    """What an arm's name says beyond its network: `fan_in`, `weight_decay_scope-all`."""
-    return arm.arm.name.removeprefix(_base(arm)).strip("-")[:LONGEST_TAG] or arm.label
+def _own(arm: MeasuredArm) -> str:
+    """What its name says beyond that: `fan_in`, `lr=0.03`."""
+    return arm.arm.name.removeprefix(_base(arm)).strip("-+") or "as it is"
 
 
-def _network_panel(title: str, arms: Sequence[MeasuredArm]) -> Panel:
-    """Its arms have one depth, so each has a colour of its own."""
-    panel = panel_of(title, arms)
-    hues = {arm.arm.name: HUES[place % len(HUES)] for place, arm in enumerate(arms)}
-    words = {arm.arm.name: _own_words(arm) for arm in arms}
-    lines = tuple(replace(each, label=each.arm, tag=words[each.arm], colour=hues[each.arm]) for each in panel.lines)
+def _network_panel(base: str, arms: Sequence[MeasuredArm]) -> Panel:
+    panel = panel_of(base, arms)
+    colours = dict(zip((arm.arm.name for arm in arms), cycle(COLOURS), strict=False))
+    words = {arm.arm.name: _own(arm) for arm in arms}
+    lines = tuple(replace(each, label=words[each.arm], colour=colours[each.arm]) for each in panel.lines)
     if any(drops([arm]) != panel.drops for arm in arms):
         return replace(panel, lines=lines, drops=(), notes=(*panel.notes, DROPS_DIFFER))
     return replace(panel, lines=lines)
@@ -61,16 +57,14 @@ def _extremes(arms: Sequence[MeasuredArm]) -> str:
     return f"Final test error: from {low:.2f} % ({best}) to {high:.2f} % ({worst})."
 
 
-def _networks(arms: Sequence[MeasuredArm]) -> Figure:
-    """All arms in one figure, a panel for each network."""
+def _by_network(arms: Sequence[MeasuredArm]) -> Figure:
     bases = dict.fromkeys(_base(arm) for arm in arms)
-    panels = [_network_panel(base, [arm for arm in arms if _base(arm) == base]) for base in bases]
     return Figure(
         id="curves",
         title="Error against iterations, by network",
-        caption="Each panel is a network, each colour an arm of it: a recipe, or a variant of the network. "
-        f"Dashed: training error; bold: test error. {_extremes(arms)}",
-        panels=with_lines(panels),
+        caption="Each panel is a network, each line an arm of it: a recipe, or a variant. Dashed: training error; bold:"
+        f" test error. {_extremes(arms)}",
+        panels=with_lines([_network_panel(base, [arm for arm in arms if _base(arm) == base]) for base in bases]),
     )
 
 
@@ -79,5 +73,5 @@ def curves_of(arms: Sequence[MeasuredArm]) -> tuple[Figure, ...]:
     figure together."""
     found = pools(arms)
     if len(found) > MANY:
-        return (_networks(arms),)
+        return (_by_network(arms),)
     return tuple(_curves_of(pool, number) for number, pool in enumerate(found, start=1))

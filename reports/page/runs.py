@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 
 from orchestrator.runs import Run
 from reports.arms import MeasuredArm
-from reports.cells import TITLES, Metric
+from reports.cells import COSTS, TITLES, Metric
 from reports.names import anchor, clean
 from reports.page.packing import packed
 
 SHOWN = 100
 """Rows of a table that are drawn at once."""
-Kind = Literal["trial", "text", "count", "percent", "seconds", "digest", "key", "mlflow"]
+Kind = Literal["trial", "text", "count", "percent", "cost", "digest", "key", "mlflow"]
 LOOKS: Mapping[str, str] = {
-    **dict.fromkeys(("count", "percent", "seconds"), "right"),
+    **dict.fromkeys(("count", "percent", "cost"), "right"),
     **dict.fromkeys(("key", "mlflow", "digest"), "code"),
 }
 USUAL = (Metric.LAST_TEST, Metric.BEST_TEST, Metric.TAIL_TRAIN)
@@ -42,7 +42,7 @@ class RunColumn:
 
     @property
     def numeric(self) -> bool:
-        return self.kind in ("count", "percent", "seconds")
+        return self.kind in ("count", "percent", "cost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,23 +71,24 @@ def _number(value: Any, digits: int) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
+def _told(run: Run, metric: Metric) -> float | None:
+    return _number((run.costs if metric in COSTS else run.result).get(metric.value), 4)
+
+
 def _metric(metric: Metric) -> RunColumn:
+    cost = metric in COSTS
     return RunColumn(
-        title=f"{TITLES[metric]} %",
-        kind="percent",
-        read=lambda run: _number(run.result.get(metric.value), 4),
+        title=TITLES[metric] if cost else f"{TITLES[metric]} %",
+        kind="cost" if cost else "percent",
+        read=lambda run: _told(run, metric),
         metric=metric,
     )
-
-
-def _known(run: Run, metric: Metric) -> bool:
-    return run.result.get(metric.value) is not None
 
 
 def columns(runs: Sequence[Run], shown: Iterable[Metric]) -> tuple[RunColumn, ...]:
     """What is told of every run: the usual errors, those that a table of the page shows, and where it is found."""
     metrics = dict.fromkeys([*USUAL, *[each for each in shown if each is not Metric.SECONDS]])
-    told = [each for each in metrics if each is Metric.LAST_TEST or any(_known(run, each) for run in runs)]
+    told = [each for each in metrics if each is Metric.LAST_TEST or any(_told(run, each) is not None for run in runs)]
     found = [
         RunColumn(title="trial", kind="trial", read=lambda run: clean(run.name)),
         RunColumn(title="seed", kind="count", read=lambda run: run.seed),
@@ -95,7 +96,7 @@ def columns(runs: Sequence[Run], shown: Iterable[Metric]) -> tuple[RunColumn, ..
         *[_metric(each) for each in told],
         RunColumn(title="iterations", kind="count", read=lambda run: run.iteration),
         RunColumn(
-            title="seconds", kind="seconds", read=lambda run: _number(run.seconds or None, 1), metric=Metric.SECONDS
+            title="seconds", kind="cost", read=lambda run: _number(run.seconds or None, 1), metric=Metric.SECONDS
         ),
         RunColumn(title="attempts", kind="count", read=lambda run: len(run.attempts)),
         RunColumn(title="key", kind="key", read=lambda run: clean(run.key)),
@@ -161,7 +162,7 @@ def _text(value: Any, kind: Kind) -> str:
         return ""
     if kind == "percent":
         return f"{value:.2f}"
-    return f"{value:,.1f}" if kind == "seconds" else f"{value:,}" if kind == "count" else str(value)
+    return f"{value:,.1f}" if kind == "cost" else f"{value:,}" if kind == "count" else str(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -269,7 +269,7 @@ const DIGESTS = ["key", "mlflow", "digest"];
 const formatted = (value, kind) => {
   if (value === null || value === "") return "";
   if (kind === "percent") return value.toFixed(2);
-  if (kind === "seconds") return value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  if (kind === "cost") return value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
   return kind === "count" ? value.toLocaleString("en") : String(value);
 };
 
@@ -282,7 +282,7 @@ const runField = (row, place) => {
   const kind = runs.columns[place].kind;
   const value = runValue(row, place);
   const text = formatted(value, kind);
-  const cell = made("td", ["count", "percent", "seconds"].includes(kind) ? "right" : DIGESTS.includes(kind) ? "code" : kind);
+  const cell = made("td", ["count", "percent", "cost"].includes(kind) ? "right" : DIGESTS.includes(kind) ? "code" : kind);
   if (kind === "trial") cell.append(linked(runPages[row] || "#" + runId(row), text));
   else if (kind === "key") cell.append(linked("#" + runId(row), ""));
   else if (kind === "mlflow" && text && runs.server && /^[A-Za-z0-9_-]+$/.test(text)) {

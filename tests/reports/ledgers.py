@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ def write_ledger(results: Path, study: RecordedStudy, runs: Iterable[Run]) -> No
     write_study(results, study)
     for run in runs:
         if run.outcome is not Outcome.MISSING:
-            _write(results / "trials" / run.key, run)
+            write_trial(results / "trials" / run.key, run, (_curves(run), _clock(run), _lines(run.probes)))
 
 
-def _write(folder: Path, run: Run) -> None:
+def write_trial(folder: Path, run: Run, streams: Sequence[bytes]) -> None:
+    """A trial's folder. `streams` is the text of each of STREAMS, whatever the run's own curves are."""
     (folder / "attempts").mkdir(parents=True)
     for number, attempt in enumerate(run.attempts, start=1):
         _json(folder / "attempts" / f"{number:04d}.json", attempt)
@@ -39,7 +40,7 @@ def _write(folder: Path, run: Run) -> None:
         "params": {**run.params, "data": _data(run.params["network"]["data"])},
     }
     _json(folder / "trial.json", {"format": FORMAT, "created": "2026-01-05T10:00:00Z"} | about)
-    data = dict(zip(STREAMS, (_curves(run), _clock(run), _lines(run.probes)), strict=True))
+    data = dict(zip(STREAMS, streams, strict=True))
     for name, text in data.items():
         (folder / name).write_bytes(text)
     result = None

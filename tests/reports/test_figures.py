@@ -24,8 +24,7 @@ from synthetic import (
 
 from models.spec import Network
 from orchestrator.ledger import Ledger
-from orchestrator.runs import Curve, Outcome, Run, read_runs
-from orchestrator.studies import RecordedStudy
+from orchestrator.runs import Curve, Outcome, read_runs
 from reports.arms import gather
 from reports.drawing import CONFIG, dark, draw
 from reports.drawing.axes import place
@@ -46,7 +45,9 @@ def figure_of(name: str, made) -> Figure:
 
 
 def test_a_band_is_median_lowest_and_highest():
-    made = band("plain-20", 20, "test_error", [{100: 9.0, 200: 5.0}, {100: 7.0, 200: 6.0}, {100: 8.0, 300: 1.0}])
+    seeds = [{100: 9.0, 200: 5.0}, {100: 7.0, 200: 6.0}, {100: 8.0, 300: 1.0}]
+    curves = [Curve(metric="test_error", iterations=tuple(each), values=tuple(each.values())) for each in seeds]
+    made = band("plain-20", 20, "test_error", curves)
     assert made.x == (100,)
     assert (made.median, made.low, made.high, made.n) == ((8.0,), (7.0,), (9.0,), 3)
 
@@ -266,53 +267,30 @@ def test_labels_stand_apart(wanted: list[float]):
     assert [placed[i] for i in sorted(range(len(wanted)), key=wanted.__getitem__)] == ordered
 
 
-# Many recipes
-
-
-def recipes(*rates: float, drops_of: dict[float, list[float]] | None = None) -> tuple[RecordedStudy, list[Run]]:
-    """plain-20 and plain-56 under each learning rate."""
-    arms = [
-        make_arm(
-            Network(depth=depth),
-            {**CIFAR_RECIPE, "lr": rate, "drops": (drops_of or {}).get(rate, [0.5, 0.75])},
-            seeds=1,
-            name=f"cifar10-plain-{depth}-lr-{rate:g}",
-            deviations=(f"lr {rate:g} (paper 0.1)",),
-        )
-        for depth in (20, 56)
-        for rate in rates
+def test_many_recipes_of_a_network_stand_in_one_panel():
+    """A study of many single departures has a figure, not one for each of them."""
+    recipes = [
+        {**CIFAR_RECIPE, **change} for change in ({}, {"lr": 0.05}, {"lr": 0.2}, {"nesterov": True}, {"drops": [0.6]})
     ]
-    runs = [
-        make_run(arm, 0, test=9 + number, train=1, curves={"test_error": curve(20, 9 + number)})
-        for number, arm in enumerate(arms)
-    ]
-    return make_study(arms), runs
-
-
-def test_of_many_recipes_a_panel_is_a_network():
-    """Each arm has a colour and what sets it apart as its name, for all have one depth."""
-    figure = figure_of("curves", recipes(0.01, 0.02, 0.05, 0.2))
-    assert [panel.title for panel in figure.panels] == ["cifar10-plain-20", "cifar10-plain-56"]
-    assert [line.tag for line in figure.panels[0].lines] == ["lr-0.01", "lr-0.02", "lr-0.05", "lr-0.2"]
-    assert figure.panels[1].lines[0].label == "cifar10-plain-56-lr-0.01"
-    assert "from 9.00 % (cifar10-plain-20-lr-0.01) to 16.00 % (cifar10-plain-56-lr-0.2)" in figure.caption
-    (chart, _) = draw(figure)
-    assert len({each["line"]["color"] for each in chart["data"]}) == 4
-    assert [drop.iteration for drop in figure.panels[0].drops] == [32_000, 48_000]
-
-
-def test_drops_that_differ_are_not_marked():
-    figure = figure_of("curves", recipes(0.01, 0.02, 0.05, 0.2, drops_of={0.2: [0.25]}))
-    assert {panel.drops for panel in figure.panels} == {()}
-    assert "no drop is marked" in figure.panels[0].notes[-1]
-
-
-def test_few_recipes_have_a_figure_each():
-    figures = FIGURES["curves"](gather(*recipes(0.01, 0.02)))
-    assert [figure.id for figure in figures] == ["curves", "curves-2"]
-    study, _ = recipes(0.01, 0.02, 0.05, 0.2)
-    none = FIGURES["curves"](gather(study, []))
-    assert [(figure.panels, "No trial has finished yet." in figure.caption) for figure in none] == [((), True)]
+    arms, runs = [], []
+    for shortcut in ("none", "A"):
+        for number, recipe in enumerate(recipes):
+            network = Network(depth=56, shortcut=shortcut)
+            deviations = [f"change {number} (paper none)"] if number else []
+            name = f"{network.name}+change={number}" if number else network.name
+            arm = make_arm(network, recipe, seeds=2, deviations=deviations, name=name)
+            arms.append(arm)
+            curves = {"test_error": curve(60 + number, 30, 10 + number)}
+            runs += [make_run(arm, seed, test=10.0 + number, train=1.0, curves=curves) for seed in (0, 1)]
+    (figure,) = FIGURES["curves"](gather(make_study(arms), runs))
+    assert [panel.title for panel in figure.panels] == ["cifar10-plain-56", "cifar10-resnet-56-A"]
+    first = figure.panels[0]
+    assert [line.label for line in first.lines] == ["as it is", "change=1", "change=2", "change=3", "change=4"]
+    assert len({line.colour for line in first.lines}) == 5
+    assert first.drops == ()
+    assert "no drop is marked" in first.notes[-1]
+    assert "from 10.00 % (cifar10-plain-56) to 14.00 % (" in figure.caption
+    assert "No trial has finished yet." in FIGURES["curves"](gather(make_study(arms), []))[0].caption
 
 
 def test_a_note_names_few_arms_and_counts_many():

@@ -24,7 +24,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, made) -> None:
             known.key, known.outcome, known.iteration, known.seconds,
         )  # fmt: skip
         for name in known.curves:
-            assert run.curves[name].values == known.curves[name].values
+            assert list(run.curves[name].values) == list(known.curves[name].values)
         for name, value in known.result.items():
             if name.startswith("last_") and name.removeprefix("last_") not in known.curves:
                 assert run.result[name] == value

@@ -200,6 +200,21 @@ def test_the_difference_to_the_paper_is_told_with_a_number(depth: Page):
     assert all("gap" not in cell for cell in table["cells"] if cell["metric"] == "best_test_error")
 
 
+def test_what_a_table_measures_is_told_of_every_run():
+    """Also what it costs; and a number of one seed has a place of its own."""
+    study, runs = digits()
+    runs = [replace(run, costs={"images_per_second": 1000.0 + place}) for place, run in enumerate(runs)]
+    asked = ("depth x seed x images_per_second", "depth x shortcut x test_error")
+    arms = [arm for arm in study.arms if arm.network["shortcut"] == "none"]
+    page = page_of((replace(study, tables=asked, arms=arms), runs))
+    data = page.data("tables-data")
+    (column,) = [each for each in data["runs"]["columns"] if each["title"] == "training images per second"]
+    assert column["values"] == [1000.0 + place for place in range(12)]
+    places = [cell["id"] for table in data["tables"] for cell in table["cells"]]
+    assert len(places) == len(set(places)) == 12 + 4
+    assert data["tables"][0]["cells"][4]["runs"] == [4, 1]
+
+
 def test_every_arm_says_how_it_departs_from_the_paper():
     arms = [make_arm(Network(depth=20)), make_arm(Network(depth=32), name="other", deviations=("lr 0.03 (paper 0.1)",))]
     arms.append(make_arm(Network(depth=44), name="third", deviations=("lr 0.03 (paper 0.1)", "batch 64 (paper 128)")))
