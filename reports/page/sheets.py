@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from reports.cells import TITLES, Cell, Metric
+from reports.cells import Cell, Metric
 from reports.names import anchor, clean, prose
 from reports.page.runs import SHOWN, Place
 from reports.tables import Table
@@ -148,7 +148,7 @@ def _cell(name: str, entry: Entry, gap: str, runs: Mapping[str, Place]) -> dict[
     found = {
         "id": name,
         "arm": clean(cell.arm),
-        "what": TITLES[cell.metric],
+        "what": cell.title,
         "metric": cell.metric.value,
         "n": cell.n,
         "planned": cell.planned,
