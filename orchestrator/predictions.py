@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from orchestrator.ledger import LedgerError
 from orchestrator.runs import MULTI_SCALE, TEN_CROP, TEST, Run
 
-__all__ = ["MULTI_SCALE", "TEN_CROP", "TEST", "Predictions", "pack", "read"]
+__all__ = ["MULTI_SCALE", "TEN_CROP", "TEST", "Predictions", "pack", "read", "unpack"]
 
 _ROWS = 4096
 """Images that are looked at together: a copy of all of them would be large."""
@@ -58,11 +58,16 @@ def read(run: Run, name: str) -> Predictions:
     """What the run kept under one of the names above. Raises LedgerError if it kept none, or it is damaged."""
     if name not in run.kept:
         raise LedgerError(f"{run.name}: kept no {name}")
+    return unpack(run.kept[name](), f"{run.name}: {name}")
+
+
+def unpack(data: bytes, told: str) -> Predictions:
+    """The predictions in a kept file. Raises LedgerError, which begins as told, if there are none."""
     try:
-        with np.load(io.BytesIO(run.kept[name]()), allow_pickle=False) as found:
+        with np.load(io.BytesIO(data), allow_pickle=False) as found:
             return _checked(found["probabilities"], found["labels"])
     except (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise LedgerError(f"{run.name}: {name} holds no predictions ({error})") from error
+        raise LedgerError(f"{told} holds no predictions ({error})") from error
 
 
 def _checked(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Predictions:

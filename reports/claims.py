@@ -49,7 +49,7 @@ def _over(comparable: Sequence[Pool], check: Callable[[Pool], Finding]) -> tuple
 
 def _seeds(claim: PaperClaim, arms: Sequence[MeasuredArm], found: Finding) -> tuple[str, ...]:
     """A caveat where an arm has fewer seeds than the claim asks for."""
-    asked = re.search(r"(\d+) seeds", claim.needs)
+    asked = re.search(r"(\d+) seeds(?! or paired)", claim.needs)
     used = [len(arm.finished) for arm in arms if arm.arm.name in found.arms]
     if asked is None or not used or min(used) >= int(asked[1]):
         return ()

@@ -1,7 +1,7 @@
 """Several trials as one classifier, and how sure a difference in error is that was measured on the same images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -126,6 +126,15 @@ class Gap:
         if not margin and self.exact is not None:
             return self.exact[1]
         return (1 + int((self.resampled >= margin).sum())) / (1 + len(self.resampled))
+
+    def moved(self, by: float) -> "Gap":
+        """What it is above a margin, or beside a number."""
+        return replace(self, value=self.value + by, resampled=self.resampled + by, exact=None) if by else self
+
+    def turned(self) -> "Gap":
+        """The other minus the one."""
+        exact = None if self.exact is None else (self.exact[1], self.exact[0])
+        return replace(self, value=-self.value, resampled=-self.resampled, exact=exact)
 
     def with_more(self, seeds: int) -> "Gap":  # noqa: ARG002 - the images stay the same
         return self

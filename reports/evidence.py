@@ -61,7 +61,8 @@ class Beyond:
     arms: tuple[str, ...]
     margin: float = 0.0
     wanted: Mapping[str, int] | None = None
-    """Seeds more of each arm after which seeds rather than images decide it; None where they do."""
+    """Seeds more of each arm after which seeds rather than images decide it; none where they never do, None where they
+    do already."""
 
     @property
     def answer(self) -> Answer:
@@ -252,7 +253,7 @@ def _more(part: Beyond | Alike, level: float) -> Mapping[str, int] | None:
     """Where images decide, seeds that do so instead; else as few as decide it."""
     if part.wanted is None:
         return _fewest(part, level)
-    return {} if _settles(part, level) else part.wanted
+    return {} if _settles(part, level) else part.wanted or None
 
 
 def _fewest(part: Above | Beyond | Alike, level: float) -> Mapping[str, int] | None:

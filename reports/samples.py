@@ -21,6 +21,8 @@ class Sample:
 
     arm: MeasuredArm
     by_seed: Mapping[int, float]
+    metric: Metric | None = None
+    """What was read; None of what a check worked out itself."""
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -61,8 +63,8 @@ def arm_of(pool: Pool, shortcut: Shortcut, depth: int, variant: str | None = Non
     return arm
 
 
-def ended(arm: MeasuredArm) -> tuple[Run, ...]:
-    """The arm's runs, all finished or diverged. Raises NotEnoughError while some are not, or below two."""
+def ended(arm: MeasuredArm, *, fewest: int = 2) -> tuple[Run, ...]:
+    """The arm's runs, all finished or diverged. Raises NotEnoughError while some are not, or below `fewest`."""
     if arm.arm.blocked and all(run.outcome is Outcome.MISSING for run in arm.runs):
         raise NotEnoughError(f"{arm.label} is blocked: {arm.arm.blocked}")
     over = (Outcome.FINISHED, Outcome.DIVERGED)
@@ -72,27 +74,34 @@ def ended(arm: MeasuredArm) -> tuple[Run, ...]:
         raise NotEnoughError(
             f"{done} of {len(arm.runs)} trials of {arm.label} are done; s{waiting[0].seed}: {why_absent(waiting[0])}"
         )
-    if len(arm.runs) < 2:
+    if len(arm.runs) < fewest:
         raise NotEnoughError(
-            f"needs at least 2 seeds of {arm.label} to know the noise, not {len(arm.runs)}",
-            {arm.arm.name: 2 - len(arm.runs)},
+            f"needs at least {fewest} seeds of {arm.label} to know the noise, not {len(arm.runs)}",
+            {arm.arm.name: fewest - len(arm.runs)},
         )
     return arm.runs
 
 
-def sample(pool: Pool, shortcut: Shortcut, depth: int, metric: Metric, variant: str | None = None) -> Sample:
+def sample(
+    pool: Pool, shortcut: Shortcut, depth: int, metric: Metric, variant: str | None = None, *, fewest: int = 2
+) -> Sample:
     """Of the arm with this network."""
-    return sample_of(arm_of(pool, shortcut, depth, variant), metric)
+    return sample_of(arm_of(pool, shortcut, depth, variant), metric, fewest=fewest)
 
 
-def sample_of(arm: MeasuredArm, metric: Metric) -> Sample:
-    """A complete sample of at least two values. Raises NotEnoughError for less."""
-    runs = ended(arm)
+def sample_of(arm: MeasuredArm, metric: Metric, *, fewest: int = 2) -> Sample:
+    """A complete sample of at least so many values; below two the noise over seeds is not known.
+
+    Raises NotEnoughError for less.
+    """
+    runs = ended(arm, fewest=fewest)
     cell = measure(arm, metric)
-    if cell.n < 2:
-        raise NotEnoughError(f"{arm.label} has {cell.n} values of {metric}; {'; '.join(cell.absent)}")
+    if cell.n < fewest:
+        views = "; the recipe's `views` ask for it" if metric.startswith(("last_ten_crop", "last_multi_scale")) else ""
+        raise NotEnoughError(f"{arm.label} has {cell.n} values of {metric}; {'; '.join(cell.absent)}{views}")
     seeds = {run.key: run.seed for run in runs}
-    return Sample(arm=arm, by_seed={seeds[key]: value for key, value in zip(cell.keys, cell.values, strict=True)})
+    by_seed = {seeds[key]: value for key, value in zip(cell.keys, cell.values, strict=True)}
+    return Sample(arm=arm, by_seed=by_seed, metric=metric)
 
 
 @dataclass(frozen=True, kw_only=True)

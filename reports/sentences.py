@@ -3,15 +3,17 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from models.spec import VARIANT, Shortcut
+from orchestrator.ledger import LedgerError
 from reports.arms import MeasuredArm, Pool, families, pools
 from reports.cells import Metric
-from reports.evidence import Above
-from reports.noise import Difference, from_number
+from reports.evidence import Above, Beyond
+from reports.noise import from_number
+from reports.paired import FILES, error_over_images, missing_seeds, of_images, over_images
 from reports.samples import Sample, compare, sample
-from reports.verdicts import WITHIN_NOISE, Answer, Finding
+from reports.verdicts import WITHIN_NOISE, Answer, Finding, NotEnoughError
 
 METRICS: Mapping[str, Metric] = {
     "train_error": Metric.TAIL_TRAIN,
@@ -20,7 +22,10 @@ METRICS: Mapping[str, Metric] = {
     "clean_train_error": Metric.LAST_CLEAN_TRAIN,
     "validation_error": Metric.LAST_VALIDATION,
     "precise_test_error": Metric.LAST_PRECISE_TEST,
+    "clean_train_top5_error": Metric.LAST_CLEAN_TRAIN_TOP5,
+    "validation_top5_error": Metric.LAST_VALIDATION_TOP5,
     "test_top5_error": Metric.LAST_TEST_TOP5,
+    "precise_test_top5_error": Metric.LAST_PRECISE_TEST_TOP5,
     "ten_crop_error": Metric.LAST_TEN_CROP,
     "ten_crop_top5_error": Metric.LAST_TEN_CROP_TOP5,
     "multi_scale_error": Metric.LAST_MULTI_SCALE,
@@ -133,39 +138,78 @@ def comparable(arms: Sequence[MeasuredArm], sentence: Sentence) -> tuple[Pool, .
     return tuple(sorted(pools(arms), key=lambda pool: bool(pool.arms[0].network.variant)))
 
 
-def _against(pool: Pool, sentence: Sentence) -> tuple[Difference, tuple[Sample, ...]]:
-    """The difference that should be positive, and what it was computed from."""
+def _samples(pool: Pool, sentence: Sentence) -> tuple[Sample, ...]:
+    """Of its one or two networks, with one seed at least."""
 
     def found(term: Term) -> Sample:
         variant = term.variant if sentence.names_variants else None
-        return sample(pool, SHORTCUTS[term.shortcut], term.depth, METRICS[term.metric], variant)
+        return sample(pool, SHORTCUTS[term.shortcut], term.depth, METRICS[term.metric], variant, fewest=1)
 
-    left = found(sentence.left)
+    return tuple(found(each) for each in (sentence.left, sentence.right) if isinstance(each, Term))
+
+
+def _offset(sentence: Sentence) -> float:
+    """What is added to the measured difference, left minus right."""
+    right = sentence.right.plus if isinstance(sentence.right, Term) else sentence.right
+    return sentence.left.plus - right
+
+
+def _over_seeds(sentence: Sentence, used: Sequence[Sample]) -> tuple[Above, str, dict[str, Any]]:
+    """Whether the difference that should be positive is above two standard errors."""
     sign = 1 if sentence.relation == ">" else -1
-    if not isinstance(sentence.right, Term):
-        gap = from_number(left.values, sentence.right - sentence.left.plus)
-        return replace(gap, value=sign * gap.value), (left,)
-    right = found(sentence.right)
-    gap = compare(left, right).gap
-    return replace(gap, value=sign * (gap.value + sentence.left.plus - sentence.right.plus)), (left, right)
+    if len(used) == 1:
+        gap = from_number(used[0].values, -_offset(sentence))
+        gap = replace(gap, value=sign * gap.value)
+    else:
+        gap = compare(*used).gap
+        gap = replace(gap, value=sign * (gap.value + _offset(sentence)))
+    numbers = {"difference": gap.value, "two_standard_errors": gap.noise}
+    return Above(gap=gap, arms=_names(used)), str(gap), numbers
+
+
+def _over_images(sentence: Sentence, used: Sequence[Sample]) -> tuple[Beyond, str, dict[str, Any]]:
+    """Whether its 95 % interval over the images is, where an arm has one seed alone."""
+    try:
+        gap, images = error_over_images(*used) if len(used) == 1 else over_images(*used)
+    except (LedgerError, ValueError) as error:
+        raise _too_few(used, str(error)) from None
+    gap = gap.moved(_offset(sentence))
+    gap = gap if sentence.relation == ">" else gap.turned()
+    numbers = {"difference": gap.value, "low": gap.low, "high": gap.high, "images": images}
+    part = Beyond(gap=gap, arms=_names(used), wanted=missing_seeds(2, *used))
+    return part, f"{gap} over {images:,} images", numbers
+
+
+def _too_few(used: Sequence[Sample], why: str) -> NotEnoughError:
+    """Which arm needs more seeds, and of photographs why predictions do not stand for them."""
+    few = next(each for each in used if each.n < 2)
+    words = [f"needs at least 2 seeds of {few.label} to know the noise, not {few.n}", *few.caveats]
+    if few.metric in FILES and few.arm.network.layout == "imagenet":
+        words.append(f"or what was predicted for each image: {why}")
+    return NotEnoughError("; ".join(words), missing_seeds(2, *used))
+
+
+def _names(used: Sequence[Sample]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each.arm.arm.name for each in used))
 
 
 def decide(pool: Pool, sentence: Sentence) -> Finding:
-    """Holds if the difference exceeds 2 standard errors, fails if it is below minus 2, else undecided."""
-    gap, used = _against(pool, sentence)
-    names = tuple(dict.fromkeys(each.arm.arm.name for each in used))
-    part = Above(gap=gap, arms=names)
+    """Holds if the difference exceeds 2 standard errors, fails if it is below minus 2, else undecided.
+
+    Where an arm has one seed, and each arm kept what it predicted, the noise is that of the images, whose 95 % interval
+    decides.
+    """
+    used = _samples(pool, sentence)
+    single = min(each.n for each in used) < 2
+    part, told, numbers = (_over_images if single else _over_seeds)(sentence, used)
+    caveats = [caveat for each in used for caveat in each.caveats] + ([of_images(*used)] if single else [])
     return Finding(
         answer=part.answer,
-        statistic=f"{', '.join(f'{each} ({each.n})' for each in used)}; difference {gap}",
-        n=sum(each.n for each in {each.arm.arm.name: each for each in used}.values()),
-        numbers={
-            "difference": gap.value,
-            "two_standard_errors": gap.noise,
-            "samples": [{"arm": each.arm.arm.name, **each.numbers} for each in used],
-        },
+        statistic=f"{', '.join(f'{each} ({each.n})' for each in used)}; difference {told}",
+        n=sum({each.arm.arm.name: each.n for each in used}.values()),
+        numbers={**numbers, "samples": [{"arm": each.arm.arm.name, **each.numbers} for each in used]},
         reason=WITHIN_NOISE if part.answer is Answer.UNDECIDED else "",
-        caveats=tuple(dict.fromkeys(caveat for each in used for caveat in each.caveats)),
-        arms=names,
+        caveats=tuple(dict.fromkeys(caveats)),
+        arms=_names(used),
         parts=(part,),
     )

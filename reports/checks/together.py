@@ -1,9 +1,9 @@
 """Claims about other claims: what they say over the arms of the study decides these."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reports.evidence import Plain
-from reports.verdicts import Answer, Finding
+from reports.verdicts import Answer, Finding, Part
 
 Judge = Callable[[str], Finding]
 """What the check of another claim finds over the same arms."""
@@ -36,8 +36,13 @@ def _together(sides: Mapping[str, dict[str, Finding]], *, missing: str, one_fail
             dict.fromkeys(f"{claim}: {each}" for claim, finding in every.items() for each in finding.caveats)
         ),
         arms=tuple(dict.fromkeys(arm for finding in every.values() for arm in finding.arms)),
-        parts=(Plain(answer=answer),),
+        parts=(Plain(answer=answer),) if answer is Answer.UNDECIDED else _parts(every.values()),
     )
+
+
+def _parts(findings: Iterable[Finding]) -> tuple[Part, ...]:
+    """It is as sure as the claims that it rests on."""
+    return tuple(part for each in findings for part in each.parts or (Plain(answer=each.answer),))
 
 
 ON_CIFAR = ("RES-06", "RES-07", "RES-08", "RES-09")

@@ -36,12 +36,13 @@ def _departs(arms: Sequence[MeasuredArm], expected: Sequence[str] = ()) -> tuple
 
 def sc_08(arms: Sequence[MeasuredArm]) -> Finding:
     """Test error of A-duplicate against A and B: the explanation is supported if A-duplicate closes more than half of
-    the gap between A and B."""
-    for pool in families(arms):
-        for depth in pool.depths:
-            trio = [pool.find("A", depth, ""), pool.find("A", depth, "duplicate"), pool.find("B", depth, "")]
-            if all(trio):
-                return _closes([arm for arm in trio if arm])
+    the gap between A and B. Where there is none, A-average stands for it."""
+    for fill in ("duplicate", "average"):
+        for pool in families(arms):
+            for depth in pool.depths:
+                trio = [pool.find("A", depth, ""), pool.find("A", depth, fill), pool.find("B", depth, "")]
+                if all(trio):
+                    return _closes([arm for arm in trio if arm])
     raise NotInStudyError("needs options A, A with padding: duplicate, and B at one depth, which are not in this study")
 
 
@@ -79,14 +80,34 @@ def sc_09(arms: Sequence[MeasuredArm]) -> Finding:
             if arm.network.shortcut == "B"
             and (arm.network.depth, arm.network.data, arm.arm.recipe) == (c.network.depth, c.network.data, c.arm.recipe)
             and arm.network.variant == f"w{arm.network.width}"
-            and abs(parameters(arm.network) / parameters(c.network) - 1) <= 0.05
+            and _apart(arm.network, c.network) <= ALIKE
         ]
         if wider:
-            pair = compare(sample_of(wider[0], _error(c)), sample_of(c, _error(c)))
+            nearest = min(wider, key=lambda arm: _apart(arm.network, c.network))
+            pair = compare(sample_of(nearest, _error(c)), sample_of(c, _error(c)))
             matches = plain(abs(pair.gap.value) <= pair.gap.noise)
             made = of_comparisons([pair], [structure, matches], first=counted)
             return replace(made, caveats=(*made.caveats, *_departs([c])))
-    raise NotInStudyError(f"{counted}; needs C and an arm of B widened to its parameters (network.width), within 5 %")
+    asked = next((arm.network for arm in arms if arm.network.shortcut == "C" and not arm.network.variant), None)
+    wide = _widened(asked) if asked else "an arm of B widened to its parameters (`width`), within 5 %"
+    raise NotInStudyError(f"{counted}; needs C and {wide}")
+
+
+ALIKE = 0.05
+"""Two networks whose parameters differ by no more than this share are of one size."""
+
+
+def _apart(one: Network, other: Network) -> float:
+    return abs(parameters(one) / parameters(other) - 1)
+
+
+def _widened(network: Network) -> str:
+    """B of the width at which it is nearest in size to C."""
+    widths = [replace(network, shortcut="B", width=network.width + more) for more in range(1, network.width)]
+    nearest = min(widths, key=lambda wide: _apart(wide, network))
+    if _apart(nearest, network) > ALIKE:
+        return f"a data set where B can be widened to C's parameters: no whole width comes within 5 % of {network.name}"
+    return f"{nearest.name} (`width: {nearest.width}`), which is not in this study"
 
 
 def _projections(option: Shortcut) -> int:

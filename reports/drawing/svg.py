@@ -1,7 +1,7 @@
 """Panels as drawings that need no script: what the page shows first, what is printed, and what can be saved."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from reports.drawing.axes import (
@@ -21,12 +21,15 @@ from reports.drawing.axes import (
 from reports.drawing.plotly import METRIC_WORDS
 from reports.drawing.themes import FONT, THEMES, WIDTHS, named
 from reports.figures.lines import Line, Panel
+from reports.figures.thinning import thin
 from reports.names import clean
 
 WIDTH, HEIGHT = 440.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 48.0, 78.0, 8.0, 44.0
 ROW = 22.0
 """Height of a bar with what is around it."""
+SEEN = 200
+"""Points of a line: a drawing has some 300 pixels for them."""
 LETTER = 7.0
 """Width of a letter of 12 pixels, about: enough to leave room for names."""
 
@@ -69,21 +72,6 @@ def _text(
     )
 
 
-def path(points: Sequence[tuple[float, float]]) -> str:
-    """`M3 4.5l1 2-.5 3`: the first point, then steps; each point is right to a tenth, however many there are."""
-    tenths = [(round(x * 10), round(y * 10)) for x, y in points]
-    steps = [f"{_step(x - a)} {_step(y - b)}" for (a, b), (x, y) in pairwise(tenths)]
-    start = f"M{_step(tenths[0][0])} {_step(tenths[0][1])}"
-    return (f"{start}l{' '.join(steps)}" if steps else start).replace(" -", "-")
-
-
-def _step(tenths: int) -> str:
-    """`-.5`, `12`, `3.4`."""
-    whole, rest = divmod(abs(tenths), 10)
-    sign = "-" if tenths < 0 else ""
-    return f"{sign}{whole or ''}.{rest}" if rest else f"{sign}{whole}"
-
-
 class _Box:
     """The rectangle inside the axes, in pixels."""
 
@@ -98,9 +86,23 @@ class _Box:
         return self.bottom - self.view.height(value) * (self.bottom - self.top)
 
     def points(self, x: Sequence[float], y: Sequence[float]) -> str:
-        """A path; what lies far outside is cut, so that numbers stay short."""
+        """A path in steps of tenths of a pixel, each from the last point: half as long as places would be.
+
+        What lies far outside is cut, so that numbers stay short.
+        """
         low, high = self.top - 2 * HEIGHT, self.bottom + 2 * HEIGHT
-        return path([(self.x(a), min(high, max(low, self.y(b)))) for a, b in zip(x, y, strict=True)])
+        places = [
+            (round(10 * self.x(a)), round(10 * min(high, max(low, self.y(b))))) for a, b in zip(x, y, strict=True)
+        ]
+        steps = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(places)]
+        begin = "M" + " ".join(_number(each / 10) for each in places[0])
+        return begin + ("l" + _steps(each for step in steps for each in step) if steps else "")
+
+
+def _steps(tenths: Iterable[int]) -> str:
+    """`12-.5 3`: a blank only where no sign parts two numbers."""
+    texts = [f" {each / 10:g}" for each in tenths]
+    return "".join(texts).replace(" 0.", " .").replace(" -0.", " -.").replace(" -", "-").removeprefix(" ")
 
 
 def svg(panel: Panel, id: str) -> str:  # noqa: A002 - the name of the attribute
@@ -121,6 +123,7 @@ def _plot(panel: Panel, id: str) -> str:  # noqa: A002
     right = max([RIGHT, *[LETTER * len(clean(name)) + 12 for name in names]])
     box = _Box(panel, view, _left(view), HEIGHT, min(right, WIDTH / 3))
     clip = f"{id}-inside"
+    lines = [thin(each, SEEN) if panel.kind == "curves" else each for each in panel.lines if each.shown and each.x]
     return "".join(
         [
             _open(HEIGHT),
@@ -129,12 +132,8 @@ def _plot(panel: Panel, id: str) -> str:  # noqa: A002
             *_grid(box),
             *_rules(box),
             f'<g clip-path="url(#{clip})" fill="none">',
-            *[_band(box, each) for each in panel.lines if each.shown and each.band and panel.kind == "curves"],
-            *[
-                _line(box, each)
-                for each in sorted(panel.lines, key=lambda line: not line.paper)
-                if each.shown and each.x
-            ],
+            *[_band(box, each) for each in lines if each.band and panel.kind == "curves"],
+            *[_line(box, each) for each in sorted(lines, key=lambda line: not line.paper)],
             "</g>",
             *_rule_names(box),
             *_names(box),
