@@ -211,21 +211,30 @@ class Claim(_Strict):
 
 PIVOTED = Literal[
     "train_error", "test_error", "best_test_error", "clean_train_error", "validation_error", "precise_test_error",
-    "test_top5_error", "ten_crop_error", "ten_crop_top5_error", "multi_scale_error", "multi_scale_top5_error",
+    "clean_train_top5_error", "validation_top5_error", "test_top5_error", "precise_test_top5_error",
+    "ten_crop_error", "ten_crop_top5_error", "multi_scale_error", "multi_scale_top5_error",
     "seconds", "images_per_second", "peak_memory_mib", "parameters", "multiply_adds",
 ]  # fmt: skip
 """What a pivot may have in its cells."""
 
 
+PIVOTABLE = (
+    *_network_fields(),
+    "variant",
+    "seed",
+    *[f"recipe.{name}" for name in RECIPE_FIELDS if name != MULTIPLIER],
+)
+"""What a pivot may have down or across: what a record says of arms."""
+
+
 def _pivotable(field: str) -> str:
-    known = (*NETWORK_FIELDS, "variant", "seed", *[name for name in FIELDS if name.startswith("recipe.")])
-    if field not in known:
-        like = nearest(field, known)
-        raise ValueError(f"is a field of arms, not {field[:60]!r}" + (f"; did you mean {like!r}?" if like else ""))
+    if field not in PIVOTABLE:
+        like = nearest(field, PIVOTABLE) or "; give one of a network's, variant, seed, or one as recipe.lr"
+        raise ValueError(f"{shown(field)} is no field of an arm{like}")
     return field
 
 
-Pivotable = Annotated[str, AfterValidator(_pivotable)]
+Pivotable = Annotated[str, AfterValidator(_pivotable), Field(json_schema_extra={"enum": [*PIVOTABLE]})]
 
 
 class Pivot(_Strict):
@@ -363,7 +372,8 @@ _EXPECTED_AT = {
     "claims": "the id of a claim, as DEG-01, or {id, say, text}",
     "include": "a mapping of fields, as {depth: 20, shortcut: A}",
     "exclude": "a mapping of fields, as {depth: 20, shortcut: A}",
-    "report": "{tables: [...], figures: [...]}",
+    "report": "{tables: [...], figures: [...], pivots: [...]}",
+    "pivots": "{rows: depth, columns: shortcut, metric: test_error}",
 }
 _PATTERNS = {
     "name": "is not a name; use a-z, 0-9, - and _, first a letter or digit, at most 63",
@@ -458,6 +468,8 @@ def _keys(outer: tuple[str | int, ...]) -> tuple[str, ...]:
         return tuple(StudyFile.model_fields)
     if "recipe" in outer[:1] + outer[2:]:
         return ("name", *RECIPE_FIELDS)
+    if outer[:2] == ("report", "pivots"):
+        return tuple(Pivot.model_fields)
     named = {"claims": tuple(Claim.model_fields), "report": tuple(Report.model_fields)}
     return named.get(str(outer[0]), FIELDS)
 

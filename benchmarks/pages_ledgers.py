@@ -1,6 +1,5 @@
 """Large studies as results directories: made up, quick to write, in the ledger's own format and length of records."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -156,14 +155,3 @@ def _probes(arm: RecordedArm, noise: np.random.Generator) -> Iterator[dict[str, 
             "response": layers[3][1:],
             "residual_over_input": [] if plain else layers[3][: depth // 2 - 1],
         }
-
-
-def folder_of(runs: int, parent: Path) -> Path:
-    """Where a study of so many runs lies, written at the first call: its name tells of this very file."""
-    version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    folder = parent / f"{version}-{runs}"
-    if not folder.exists():
-        unfinished = folder.with_suffix(".part")
-        write_large(unfinished, runs)
-        unfinished.rename(folder)
-    return folder

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from itertools import chain
 from math import inf, isnan, nan
 from statistics import fmean, median
 from typing import Any
@@ -219,7 +220,9 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
     numbers are kept in arrays: a quarter of the memory of tuples."""
     every = _whole(records)
     found = {}
-    for name in dict.fromkeys(name for record in records for name in record if name != "iteration"):
+    for name in dict.fromkeys(chain.from_iterable(records)):
+        if name == "iteration":
+            continue
         told = [record for record in records if name in record]
         found[name] = Curve(
             metric=name,

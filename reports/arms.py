@@ -109,7 +109,7 @@ class Pool:
         """`measured on cifar10-jpeg, 2,000 iterations`: what the numbers are, where they are not the paper's."""
         first = self.arms[0]
         if self.paper:
-            return "measured, the paper's recipe"
+            return ", ".join(("measured, the paper's recipe", *self.apart))
         words = [f"measured on {first.network.data}", f"{first.iterations:,} iterations"]
         other = [each for each in self.deviations if each.split(" ")[0] not in ("data", "iterations")]
         if len(other) == len(self.deviations):
@@ -165,9 +165,14 @@ def _gathered(arms: Sequence[MeasuredArm], kind: Callable[[MeasuredArm], str]) -
 def pools(arms: Sequence[MeasuredArm]) -> tuple[Pool, ...]:
     """The sets of comparable arms, no two with the same title: the paper's first, then in the study's order."""
     found = _gathered(arms, _kind)
-    for words in (lambda pool: pool.deviations, lambda pool: tuple(_shared(pool.arms[0]).values())):
+    for words in (_departures, lambda pool: tuple(_shared(pool.arms[0]).values())):
         found = _told_apart(found, words)
     return tuple(found)
+
+
+def _departures(pool: Pool) -> tuple[str, ...]:
+    """Those of a pool; the paper's pools have none, and no two of them one data set."""
+    return (pool.arms[0].network.data,) if pool.paper else pool.deviations
 
 
 def _told_apart(found: Sequence[Pool], words: Callable[[Pool], Sequence[str]]) -> list[Pool]:
@@ -175,7 +180,7 @@ def _told_apart(found: Sequence[Pool], words: Callable[[Pool], Sequence[str]]) -
     told = []
     for pool in found:
         alike = [set(words(each)) for each in found if each.title == pool.title]
-        own = () if pool.paper else tuple(word for word in words(pool) if not all(word in each for each in alike))
+        own = tuple(word for word in words(pool) if not all(word in each for each in alike))
         told.append(replace(pool, apart=(*pool.apart, *own)))
     return told
 

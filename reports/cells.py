@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
+from models.spec import Layout
 from orchestrator.runs import Outcome, Run
 from reports.arms import MeasuredArm
 from reports.noise import interval, spread
@@ -23,8 +24,10 @@ class Metric(StrEnum):
     """Mean over the last 10/64 of the iterations, the paper's last 10k."""
     LAST_CLEAN_TRAIN = "last_clean_train_error"
     """At the last iteration, over the training images without augmentation and in evaluation mode."""
+    LAST_CLEAN_TRAIN_TOP5 = "last_clean_train_top5_error"
     LAST_VALIDATION = "last_validation_error"
     """At the last iteration, over training images that were held out."""
+    LAST_VALIDATION_TOP5 = "last_validation_top5_error"
     LAST_TEN_CROP = "last_ten_crop_error"
     """At the last iteration, ten crops of an image averaged: Tables 2 and 3."""
     LAST_TEN_CROP_TOP5 = "last_ten_crop_top5_error"
@@ -35,6 +38,7 @@ class Metric(StrEnum):
     LAST_TEST_TOP5 = "last_test_top5_error"
     LAST_PRECISE_TEST = "last_precise_test_error"
     """At the last iteration, with batch-norm statistics computed anew."""
+    LAST_PRECISE_TEST_TOP5 = "last_precise_test_top5_error"
     TAIL_TEST = "tail_test_error"
     """Mean over the last 10/64 of the iterations."""
     SECONDS = "seconds"
@@ -46,7 +50,14 @@ class Metric(StrEnum):
 
 COSTS = (Metric.SECONDS, Metric.IMAGES_PER_SECOND, Metric.PEAK_MEMORY)
 """No errors: facts of the machines, not of the trial."""
-
+UNITS: Mapping[Metric, str] = {
+    **dict.fromkeys(Metric, "%"),
+    Metric.SECONDS: "s",
+    Metric.IMAGES_PER_SECOND: "1/s",
+    Metric.PEAK_MEMORY: "MiB",
+}
+TOP = 5
+"""Guesses of a top-5 error; of a data set with no more classes every image is right."""
 
 TITLES: Mapping[Metric, str] = {
     Metric.LAST_TEST: "test error, last iterate",
@@ -54,18 +65,26 @@ TITLES: Mapping[Metric, str] = {
     Metric.LAST_TRAIN: "training error, last point",
     Metric.TAIL_TRAIN: "training error",
     Metric.LAST_CLEAN_TRAIN: "training error without augmentation, last iterate",
-    Metric.LAST_VALIDATION: "validation error, last iterate",
+    Metric.LAST_CLEAN_TRAIN_TOP5: "top-5 training error without augmentation, last iterate",
+    Metric.LAST_VALIDATION: "held-out error, last iterate",
+    Metric.LAST_VALIDATION_TOP5: "top-5 held-out error, last iterate",
     Metric.LAST_TEN_CROP: "top-1 error, 10-crop",
     Metric.LAST_TEN_CROP_TOP5: "top-5 error, 10-crop",
     Metric.LAST_MULTI_SCALE: "top-1 error, multi-scale",
     Metric.LAST_MULTI_SCALE_TOP5: "top-5 error, multi-scale",
     Metric.LAST_TEST_TOP5: "top-5 test error, last iterate",
     Metric.LAST_PRECISE_TEST: "test error by averaged statistics, last iterate",
+    Metric.LAST_PRECISE_TEST_TOP5: "top-5 test error by averaged statistics, last iterate",
     Metric.TAIL_TEST: "test error, mean of the tail",
     Metric.SECONDS: "training seconds",
     Metric.IMAGES_PER_SECOND: "training images per second",
     Metric.PEAK_MEMORY: "peak memory, MiB",
 }
+
+
+def title(metric: Metric, layout: Layout = "cifar") -> str:
+    """What a metric is called; networks for ImageNet are tested on what the paper calls the validation set."""
+    return TITLES[metric].replace("test error", "validation error") if layout == "imagenet" else TITLES[metric]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +103,15 @@ class Cell:
     """Why a trial gave no value, one per such trial: `s3: failed: CUDA out of memory`."""
     reason: str
     """Why the cell is empty; empty text when it is not."""
+    layout: Layout = "cifar"
+
+    @property
+    def title(self) -> str:
+        return title(self.metric, self.layout)
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.metric]
 
     @property
     def n(self) -> int:
@@ -103,13 +131,23 @@ class Cell:
         """95 % t-interval of the mean; None below two seeds."""
         return interval(self.values)
 
-    def text(self, decimals: int = 2) -> str:
-        """`8.71 ± 0.12 (5)`: mean, sample standard deviation, n; `(3 of 5)` while trials are missing."""
+    def text(self, decimals: int | None = None) -> str:
+        """`8.71 ± 0.12 (5)`: mean, sample standard deviation, n; `(3 of 5)` while trials are missing.
+
+        By default errors have two decimals, and costs one.
+        """
         if self.mean is None:
             return self.reason
+        decimals = (1 if self.metric in COSTS else 2) if decimals is None else decimals
         deviation = "" if self.sd is None else f" ± {self.sd:.{decimals}f}"
         count = f"{self.n}" if self.n == self.planned else f"{self.n} of {self.planned}"
         return f"{self.mean:.{decimals}f}{deviation} ({count})"
+
+
+def _without_sense(arm: MeasuredArm, metric: Metric) -> str:
+    """Why no run can measure this; empty where one can."""
+    few = metric.value.endswith("top5_error") and arm.network.classes <= TOP
+    return f"no top-5 error: {arm.network.classes} classes" if few else ""
 
 
 def _value(run: Run, metric: Metric) -> float | None:
@@ -152,11 +190,13 @@ def _summary(reasons: Sequence[str]) -> str:
 
 def measure(arm: MeasuredArm, metric: Metric) -> Cell:
     """The cell of this arm and metric."""
-    known = [(run, value) for run in arm.runs if (value := _value(run, metric)) is not None]
+    senseless = _without_sense(arm, metric)
+    known = [(run, value) for run in arm.runs if not senseless and (value := _value(run, metric)) is not None]
     done = {run.key for run, _ in known}
     missing = [run for run in arm.runs if run.key not in done]
     blocked = f"blocked: {arm.arm.blocked}" if arm.arm.blocked else ""
-    reasons = [blocked if blocked and run.outcome is Outcome.MISSING else why_absent(run) for run in missing]
+    instead = {Outcome.MISSING: blocked, Outcome.FINISHED: senseless}
+    reasons = [instead.get(run.outcome) or why_absent(run) for run in missing]
     return Cell(
         arm=arm.arm.name,
         metric=metric,
@@ -165,4 +205,5 @@ def measure(arm: MeasuredArm, metric: Metric) -> Cell:
         planned=len(arm.runs),
         absent=tuple(f"s{run.seed}: {reason}" for run, reason in zip(missing, reasons, strict=True)),
         reason="" if known else blocked or _summary(reasons),
+        layout=arm.network.layout,
     )

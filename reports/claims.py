@@ -56,11 +56,21 @@ def _seeds(claim: PaperClaim, arms: Sequence[MeasuredArm], found: Finding) -> tu
     return (f"the claim asks for {asked[1]} seeds of each arm; the fewest here are {min(used)}",)
 
 
+def _other_data(found: Finding, arms: Sequence[MeasuredArm]) -> str:
+    """What was measured, where a check over every arm took arms whose data are not the paper's."""
+    used = [arm for arm in arms if arm.arm.name in found.arms]
+    other = dict.fromkeys(
+        arm.network.data for arm in used if any(each.startswith("data ") for each in arm.arm.deviations)
+    )
+    return f"measured on {', '.join(other)}" if other else ""
+
+
 def _check(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Finding:
     if claim.id in CHECKS_OF_CLAIMS:
         return CHECKS_OF_CLAIMS[claim.id](lambda other: _check(paper_claims()[other], arms))
     if claim.id in CHECKS_OF_ALL:
-        return _try(lambda: CHECKS_OF_ALL[claim.id](arms))
+        found = _try(lambda: CHECKS_OF_ALL[claim.id](arms))
+        return found if found.measured else replace(found, measured=_other_data(found, arms))
     if claim.id not in CHECKS:
         return _undecided("this version has no check for it")
     if not arms:

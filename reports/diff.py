@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.runs import Curve, Run
 from orchestrator.studies import RecordedArm, RecordedStudy
 from reports.arms import MeasuredArm, gather
-from reports.cells import TITLES, Cell, Metric, measure
+from reports.cells import Cell, Metric, measure
 from reports.claims import judge
 from reports.noise import difference
 from reports.provenance import described
@@ -194,7 +194,7 @@ def _gaps(a: MeasuredArm, b: MeasuredArm, prefix: str = "") -> list[Gap]:
 def _gap(a: Cell, b: Cell, prefix: str) -> Gap:
     several = a.n > 1 and b.n > 1
     return Gap(
-        name=f"{prefix}{TITLES[a.metric]}",
+        name=f"{prefix}{a.title}",
         a=fmean(a.values),
         b=fmean(b.values),
         n_a=a.n,

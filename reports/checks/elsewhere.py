@@ -2,6 +2,7 @@
 alone (sec. 1)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from reports.arms import MeasuredArm, pools
 from reports.checks.rules import TEST, CheckOfAll, of_comparisons
@@ -44,7 +45,7 @@ def gen_01(arms: Sequence[MeasuredArm]) -> Finding:
         raise NotInStudyError("needs plain and residual networks of one depth on data that are not the paper's")
     made = of_comparisons(gains, first=", ".join(dict.fromkeys(each.high.arm.network.data for each in gains)))
     extends = "extends the paper, whose other tasks are detection and localisation"
-    return Finding(**{**vars(made), "caveats": (extends, *made.caveats)})
+    return replace(made, caveats=(extends, *made.caveats))
 
 
 def _other_data(arms: Sequence[MeasuredArm]) -> list[str]:

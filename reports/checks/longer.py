@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from models.spec import Shortcut
@@ -84,7 +84,8 @@ def deg_10(arms: Sequence[MeasuredArm]) -> Finding:
     shallow, deep, made = (sample_of(arm, TRAIN) for arm in (_beside(arms, grown, 20), _beside(arms, grown, 56), grown))
     random, constructed = compare(deep, shallow), compare(made, shallow)
     kept = plain(constructed.gap.value <= constructed.gap.noise)
-    return of_comparisons([random, constructed], [above(random), kept])
+    made = of_comparisons([random, constructed], [above(random), kept])
+    return replace(made, caveats=(*made.caveats, *caveats(random.low.arm.arm.deviations)))
 
 
 # Longer training
@@ -126,13 +127,11 @@ def deg_11(arms: Sequence[MeasuredArm]) -> Finding:
     beats = first.mean is not None and last.mean is not None and last.mean < first.mean
     stated = f"{long[1].label} at {LONGER}x ends at {last.text()}, {once[0].label} at 1x at {first.text()}"
     made = of_comparisons(gaps, first=f"at {LONGER}x, test and training")
-    return Finding(
-        **{
-            **vars(made),
-            "statistic": f"{made.statistic}; {stated}",
-            "numbers": {**made.numbers, "deep_at_3x_beats_shallow_at_1x": beats},
-            "caveats": (*made.caveats, *caveats(once[0].arm.deviations)),
-        }
+    return replace(
+        made,
+        statistic=f"{made.statistic}; {stated}",
+        numbers={**made.numbers, "deep_at_3x_beats_shallow_at_1x": beats},
+        caveats=(*made.caveats, *caveats(once[0].arm.deviations)),
     )
 
 

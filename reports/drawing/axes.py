@@ -1,7 +1,7 @@
 """Where things stand in a panel: units, ranges, ticks, and labels that do not overlap."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.figures.lines import ITERATIONS, Drop, Line, Panel
@@ -60,10 +60,10 @@ def x_range(panel: Panel) -> tuple[float, float]:
     return low / unit(panel), high / unit(panel)
 
 
-def along(panel: Panel, x: float) -> float:
+def along(panel: Panel) -> Callable[[float], float]:
     """Where a value of the axis stands, from 0 at its left end to 1."""
-    low, high = x_range(panel)
-    return _share(x / unit(panel), low, high, logarithmic=panel.x.logarithmic)
+    scale, (low, high) = unit(panel), x_range(panel)
+    return lambda x: _share(x / scale, low, high, logarithmic=panel.x.logarithmic)
 
 
 def _top(panel: Panel) -> float:

@@ -1,7 +1,8 @@
 """Panels as drawings that need no script: what the page shows first, what is printed, and what can be saved."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from reports.drawing.axes import (
     View,
@@ -18,12 +19,15 @@ from reports.drawing.axes import (
 from reports.drawing.plotly import METRIC_WORDS
 from reports.drawing.themes import FONT, THEMES, named
 from reports.figures.lines import Line, Panel
+from reports.figures.thinning import thin
 from reports.names import clean
 
 WIDTH, HEIGHT = 440.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 48.0, 78.0, 8.0, 44.0
 ROW = 22.0
 """Height of a bar with what is around it."""
+SEEN = 200
+"""Points of a line: a drawing has some 300 pixels for them."""
 LETTER = 7.0
 """Width of a letter of 12 pixels, about: enough to leave room for names."""
 
@@ -58,20 +62,33 @@ class _Box:
     """The rectangle inside the axes, in pixels."""
 
     def __init__(self, panel: Panel, view: View, left: float, height: float, right: float) -> None:
-        self.panel, self.view = panel, view
+        self.panel, self.view, self.along = panel, view, along(panel)
         self.left, self.top, self.right, self.bottom = left, TOP, WIDTH - right, height - BOTTOM
 
     def x(self, value: float) -> float:
-        return self.left + along(self.panel, value) * (self.right - self.left)
+        return self.left + self.along(value) * (self.right - self.left)
 
     def y(self, value: float) -> float:
         return self.bottom - self.view.height(value) * (self.bottom - self.top)
 
     def points(self, x: Sequence[float], y: Sequence[float]) -> str:
-        """A path; what lies far outside is cut, so that numbers stay short."""
+        """A path in steps of tenths of a pixel, each from the last point: half as long as places would be.
+
+        What lies far outside is cut, so that numbers stay short.
+        """
         low, high = self.top - 2 * HEIGHT, self.bottom + 2 * HEIGHT
-        pairs = [(_number(self.x(a)), _number(min(high, max(low, self.y(b))))) for a, b in zip(x, y, strict=True)]
-        return "M" + "L".join(f"{a} {b}" for a, b in pairs)
+        places = [
+            (round(10 * self.x(a)), round(10 * min(high, max(low, self.y(b))))) for a, b in zip(x, y, strict=True)
+        ]
+        steps = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(places)]
+        begin = "M" + " ".join(_number(each / 10) for each in places[0])
+        return begin + ("l" + _steps(each for step in steps for each in step) if steps else "")
+
+
+def _steps(tenths: Iterable[int]) -> str:
+    """`12-.5 3`: a blank only where no sign parts two numbers."""
+    texts = [f" {each / 10:g}" for each in tenths]
+    return "".join(texts).replace(" 0.", " .").replace(" -0.", " -.").replace(" -", "-").removeprefix(" ")
 
 
 def svg(panel: Panel, id: str) -> str:  # noqa: A002 - the name of the attribute
@@ -92,6 +109,7 @@ def _plot(panel: Panel, id: str) -> str:  # noqa: A002
     right = max([RIGHT, *[LETTER * len(clean(name)) + 12 for name in names]])
     box = _Box(panel, view, _left(view), HEIGHT, min(right, WIDTH / 3))
     clip = f"{id}-inside"
+    lines = [thin(each, SEEN) if panel.kind == "curves" else each for each in panel.lines if each.shown and each.x]
     return "".join(
         [
             _open(HEIGHT),
@@ -100,12 +118,8 @@ def _plot(panel: Panel, id: str) -> str:  # noqa: A002
             *_grid(box),
             *_rules(box),
             f'<g clip-path="url(#{clip})" fill="none">',
-            *[_band(box, each) for each in panel.lines if each.shown and each.band and panel.kind == "curves"],
-            *[
-                _line(box, each)
-                for each in sorted(panel.lines, key=lambda line: not line.paper)
-                if each.shown and each.x
-            ],
+            *[_band(box, each) for each in lines if each.band and panel.kind == "curves"],
+            *[_line(box, each) for each in sorted(lines, key=lambda line: not line.paper)],
             "</g>",
             *_names(box),
             "</svg>",

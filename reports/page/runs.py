@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from models.spec import Layout
 from orchestrator.runs import Run
 from reports.arms import MeasuredArm
-from reports.cells import COSTS, TITLES, Metric
+from reports.cells import COSTS, Metric, title
 from reports.names import anchor, clean
 from reports.page.packing import packed
 
@@ -75,10 +76,10 @@ def _told(run: Run, metric: Metric) -> float | None:
     return _number((run.costs if metric in COSTS else run.result).get(metric.value), 4)
 
 
-def _metric(metric: Metric) -> RunColumn:
-    cost = metric in COSTS
+def _metric(metric: Metric, layout: Layout) -> RunColumn:
+    cost, name = metric in COSTS, title(metric, layout)
     return RunColumn(
-        title=TITLES[metric] if cost else f"{TITLES[metric]} %",
+        title=name if cost else f"{name} %",
         kind="cost" if cost else "percent",
         read=lambda run: _told(run, metric),
         metric=metric,
@@ -89,11 +90,13 @@ def columns(runs: Sequence[Run], shown: Iterable[Metric]) -> tuple[RunColumn, ..
     """What is told of every run: the usual errors, those that a table of the page shows, and where it is found."""
     metrics = dict.fromkeys([*USUAL, *[each for each in shown if each is not Metric.SECONDS]])
     told = [each for each in metrics if each is Metric.LAST_TEST or any(_told(run, each) is not None for run in runs)]
+    layouts = {run.params.get("network", {}).get("layout") for run in runs}
+    layout: Layout = "imagenet" if layouts == {"imagenet"} else "cifar"
     found = [
         RunColumn(title="trial", kind="trial", read=lambda run: clean(run.name)),
         RunColumn(title="seed", kind="count", read=lambda run: run.seed),
         RunColumn(title="outcome", kind="text", read=lambda run: run.outcome.value),
-        *[_metric(each) for each in told],
+        *[_metric(each, layout) for each in told],
         RunColumn(title="iterations", kind="count", read=lambda run: run.iteration),
         RunColumn(
             title="seconds", kind="cost", read=lambda run: _number(run.seconds or None, 1), metric=Metric.SECONDS

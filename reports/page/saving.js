@@ -64,7 +64,8 @@ const tableJson = (table) => {
   const entry = (field) => {
     if (!field) return { text: "" };
     const found = { text: field[1], kind: KINDS[field[0]], value: field[2] };
-    if (field[3]) found.note = field[3];
+    const note = noteOf(table, field);
+    if (note) found.note = note;
     if (field[0] !== "m") return found;
     const { id, arm, metric, n, planned, sd, low, high } = table.cells[field[4]];
     return { ...found, id, arm, metric, n, planned, sd, low, high, runs: keysOf(table.cells[field[4]]) };

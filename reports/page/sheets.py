@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from reports.cells import TITLES, Cell, Metric
+from reports.cells import Cell, Metric
 from reports.names import anchor, clean, prose
 from reports.page.runs import SHOWN, Place
 from reports.tables import Table
@@ -121,7 +121,7 @@ def _fields(
                 href=f"#{runs[entry.cell.keys[0]].anchor}",
                 cell=len(known) - 1,
             ),
-            ["m", entry.text, _value(entry.value), note, len(known) - 1],
+            ["m", entry.text, _value(entry.value), 0 if note == _lost(entry.cell) else note, len(known) - 1],
         )
 
 
@@ -148,7 +148,7 @@ def _cell(name: str, entry: Entry, gap: str, runs: Mapping[str, Place]) -> dict[
     found = {
         "id": name,
         "arm": clean(cell.arm),
-        "what": TITLES[cell.metric],
+        "what": cell.title,
         "metric": cell.metric.value,
         "n": cell.n,
         "planned": cell.planned,
@@ -163,6 +163,16 @@ def _cell(name: str, entry: Entry, gap: str, runs: Mapping[str, Place]) -> dict[
 
 
 def _rows(cell: Cell, runs: Mapping[str, Place]) -> list[int]:
-    """First row and number of rows where they follow each other; else a 0 and each row."""
-    rows = [runs[key].row for key in cell.keys]
-    return [rows[0], len(rows)] if rows == list(range(rows[0], rows[0] + len(rows))) else [0, 0, *rows]
+    """First row and number of rows, for each stretch of rows that follow each other."""
+    found: list[int] = []
+    for row in (runs[key].row for key in cell.keys):
+        if found and row == found[-2] + found[-1]:
+            found[-1] += 1
+        else:
+            found += [row, 1]
+    return found
+
+
+def _lost(cell: Cell) -> str:
+    """What the script says beside a measurement without being told: why trials gave no value."""
+    return "; ".join(prose(each) for each in cell.absent)

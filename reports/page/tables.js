@@ -200,10 +200,13 @@ const lostMark = (note) => {
   return mark;
 };
 
+const noteOf = (table, field) => field[3] || (field[0] === "m" && (table.cells[field[4]].absent || []).join("; "));
+
 const tableRow = (table, row) => {
   const element = made("tr", table.quoted.includes(row) ? "quoted" : "");
   table.rows[row].forEach((field, place) => {
-    const [kind, text, , note, at] = field || ["e", ""];
+    const [kind, text, , , at] = field || ["e", ""];
+    const note = noteOf(table, field || ["e"]);
     const cell = made("td", (table.columns[place].classes + " " + KINDS[kind]).trim());
     if (note) cell.title = note;
     if (kind === "m") {
@@ -315,7 +318,9 @@ grid("runs", {
 // A measurement's runs, and the rows that a name stands for
 
 const cellRuns = (cell) =>
-  cell.runs[1] ? Array.from({ length: cell.runs[1] }, (_, place) => cell.runs[0] + place) : cell.runs.slice(2);
+  cell.runs.flatMap((first, place) =>
+    place % 2 ? [] : Array.from({ length: cell.runs[place + 1] }, (_, number) => first + number),
+  );
 
 const rowsFor = (name) => {
   if (cellPlaces.has(name)) return cellRuns(cellPlaces.get(name)[2]);

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from models.spec import Layout
 from reports.arms import SHORTCUT_TITLES, MeasuredArm, Pool, pools
-from reports.cells import TITLES, Metric, measure
+from reports.cells import Metric, measure, title
 from reports.tables.beside import NOT_ASKED, heading
 from reports.tables.entries import EMPTY, Column, Entry, Row, Table, absent, count, layers, measured, words
 
@@ -12,9 +13,10 @@ PIVOTED = (Metric.TAIL_TRAIN, Metric.LAST_TEST)
 
 def _pivot(pool: Pool, number: int) -> Table:
     columns = [Column(title="layers")]
+    groups = {metric: title(metric, pool.layout) for metric in PIVOTED}
     columns += [
-        Column(title=SHORTCUT_TITLES[shortcut], group=f"{TITLES[metric][0].upper()}{TITLES[metric][1:]} %")
-        for metric in PIVOTED
+        Column(title=SHORTCUT_TITLES[shortcut], group=f"{group[0].upper()}{group[1:]} %")
+        for group in groups.values()
         for shortcut in pool.shortcuts
     ]
     rows = []
@@ -43,6 +45,7 @@ WHERE_RECORDED = (
     Metric.LAST_MULTI_SCALE_TOP5,
 )
 """Columns that the table has where a run recorded them."""
+TESTED = "The test error of networks for ImageNet is that on what the paper calls the validation set."
 
 
 def _metrics(arms: Sequence[MeasuredArm]) -> tuple[Metric, ...]:
@@ -59,24 +62,26 @@ def _arm_row(arm: MeasuredArm, metrics: Sequence[Metric]) -> Row:
             *[measured(measure(arm, metric)) for metric in metrics],
             count(arm.arm.parameters),
             Entry(text=f"{arm.arm.multiply_adds / 1e6:,.1f}", value=arm.arm.multiply_adds),
-            measured(seconds, 1) if seconds.n else EMPTY,
+            measured(seconds) if seconds.n else EMPTY,
         )
     )
 
 
 def _arms_table(arms: Sequence[MeasuredArm]) -> Table:
-    metrics = _metrics(arms)
+    metrics, layouts = _metrics(arms), {arm.network.layout for arm in arms}
+    layout: Layout = "imagenet" if layouts == {"imagenet"} else "cifar"
     columns = (
         Column(title="arm", numeric=False),
         Column(title="layers"),
-        *[Column(title=f"{TITLES[metric]} % (n)") for metric in metrics],
+        *[Column(title=f"{title(metric, layout)} % (n)") for metric in metrics],
         Column(title="parameters"),
         Column(title="multiply-adds, millions"),
         Column(title="seconds (n)"),
     )
     caption = "One row per arm. Mean ± sample standard deviation (seeds); multiply-adds of one image, forward."
     rows = tuple(_arm_row(arm, metrics) for arm in arms)
-    return Table(id="arms", title="Every arm", caption=caption, columns=columns, rows=rows)
+    notes = (TESTED,) if len(layouts) > 1 else ()
+    return Table(id="arms", title="Every arm", caption=caption, columns=columns, rows=rows, notes=notes)
 
 
 def generic(arms: Sequence[MeasuredArm]) -> tuple[Table, ...]:

@@ -12,6 +12,9 @@ from reports.tables.entries import Column, Row, Table, printed, words
 PUBLISHED = (
     "Published values: detection and localisation are not trained by this version, so nothing stands beside them."
 )
+ITALICS = "Rows set in italics are quoted by the paper from other work."
+QUOTED = ("GoogLeNet (ILSVRC'14)", "OverFeat (ILSVRC'13)", "VGG (ILSVRC'14)", "VGG's [41]")
+"""What the paper did not run itself. Its detectors with VGG-16 it did."""
 CAPTIONS = {
     7: ("voc_detection", "Object detection on PASCAL VOC, mAP in percent, baseline Faster R-CNN."),
     8: ("coco_detection", "Object detection on COCO validation, mAP in percent, baseline Faster R-CNN."),
@@ -56,30 +59,45 @@ def _number(text: str) -> float | None:
         return None
 
 
-def published(number: int, _: Sequence[MeasuredArm]) -> tuple[Table, ...]:
-    """Table 7 to 14, whatever the study asks for. Digits are kept as printed."""
-    file, caption = CAPTIONS[number]
+def _rows(number: int) -> list[dict[str, str]]:
+    """In the paper's order, digits as printed."""
+    file, _ = CAPTIONS[number]
     text = files("reports").joinpath("paper", f"table{number}_{file}.csv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    names = [name for name in rows[0] if name != "source"]
+    return [
+        {name: value for name, value in row.items() if name != "source"} for row in csv.DictReader(text.splitlines())
+    ]
+
+
+def published(number: int, _: Sequence[MeasuredArm]) -> tuple[Table, ...]:
+    """Table 7 to 14, whatever the study asks for. Digits are kept as printed; what all rows share is said in a note."""
+    rows = _rows(number)
+    shared = {name: text for name, text in rows[0].items() if text and all(row[name] == text for row in rows)}
+    names = [name for name in rows[0] if name not in shared]
     numeric = {name: all(_number(row[name]) is not None for row in rows if row[name]) for name in names}
+    quoted = [any(text in QUOTED for text in row.values()) for row in rows]
     return (
         Table(
             id=f"table-{number}",
             title=f"Table {number}",
-            caption=caption,
+            caption=CAPTIONS[number][1],
             columns=tuple(
                 Column(title=TITLES.get(name, name), group=PAPER_GROUP, numeric=numeric[name]) for name in names
             ),
             rows=tuple(
                 Row(
                     entries=tuple(
-                        printed(row[name], _number(row[name])) if numeric[name] else words(row[name]) for name in names
-                    )
+                        printed(row[name], _number(row[name]), unit="%") if numeric[name] else words(row[name])
+                        for name in names
+                    ),
+                    quoted=by_others,
                 )
-                for row in rows
+                for row, by_others in zip(rows, quoted, strict=True)
             ),
-            notes=(PUBLISHED,),
+            notes=(
+                PUBLISHED,
+                *[f"{TITLES.get(name, name).capitalize()}: {text}." for name, text in shared.items()],
+                *([ITALICS] if any(quoted) else []),
+            ),
         ),
     )
 

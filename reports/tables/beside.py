@@ -41,7 +41,7 @@ def interval(cell: Cell) -> Entry:
     if cell.interval is None:
         return absent("" if not cell.n else "needs 2 seeds")
     low, high = cell.interval
-    return Entry(text=f"{low:.2f} to {high:.2f}", value=low)
+    return Entry(text=f"{low:.2f} to {high:.2f}", value=low, cell=cell, unit=cell.unit)
 
 
 def difference(cell: Cell, paper: float | None, words: str) -> Entry:
@@ -49,4 +49,11 @@ def difference(cell: Cell, paper: float | None, words: str) -> Entry:
     if cell.mean is None or paper is None:
         return EMPTY
     gap = cell.mean - paper
-    return Entry(text=f"{gap:+z.2f}".replace("-", "−"), value=gap, note=f"{cell.mean:.2f} against the paper's {words}")
+    return Entry(
+        text=f"{gap:+z.2f}".replace("-", "−"),
+        value=gap,
+        cell=cell,
+        note=f"{cell.mean:.2f} against the paper's {words}",
+        unit="points",
+        paper=paper,
+    )

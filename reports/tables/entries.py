@@ -25,8 +25,12 @@ class Entry:
     value: float | None = None
     """What a reader sorts by; None sorts last."""
     cell: Cell | None = None
-    """The measurement behind the text, where there is one."""
+    """The measurement behind the text, where there is one: also behind its interval and its difference."""
     note: str = ""
+    unit: str = ""
+    """Of the value: `%`, `points`, `s`."""
+    paper: float | None = None
+    """The paper's value of the same kind, where the entry stands beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +65,22 @@ def layers(value: int | None) -> Entry:
     return EMPTY if value is None else Entry(text=str(value), value=value)
 
 
-def printed(text: str, value: float | None = None, note: str = "") -> Entry:
+def printed(text: str, value: float | None = None, note: str = "", unit: str = "") -> Entry:
     """As the paper prints it; empty where it prints nothing."""
-    return Entry(text=text, kind="paper", value=value, note=note) if text else EMPTY
+    return Entry(text=text, kind="paper", value=value, note=note, unit=unit) if text else EMPTY
 
 
-def measured(cell: Cell, decimals: int = 2) -> Entry:
-    """Mean, spread and n, or why there is nothing."""
-    kind: Kind = "measured" if cell.n else "empty"
-    return Entry(text=cell.text(decimals), kind=kind, value=cell.mean, cell=cell, note="; ".join(cell.absent))
+def measured(cell: Cell, paper: float | None = None) -> Entry:
+    """Mean, spread and n, or why there is nothing; with the paper's value where one stands beside it."""
+    return Entry(
+        text=cell.text(),
+        kind="measured" if cell.n else "empty",
+        value=cell.mean,
+        cell=cell,
+        note="; ".join(cell.absent),
+        unit=cell.unit,
+        paper=paper,
+    )
 
 
 def absent(reason: str) -> Entry:

@@ -60,7 +60,7 @@ def _compared(numbers: Sequence[Number], pool: Pool | None, *, paper: bool) -> l
         if arm is not None:
             cell = measure(arm, each.metric)
             beside = [interval(cell), difference(cell, each.value, each.text)] if paper else []
-            entries += [measured(cell), *beside]
+            entries += [measured(cell, each.value if paper else None), *beside]
             continue
         told = each.network in [before.network for before in numbers[:place]]
         entries += [EMPTY if told or each.network is None else absent(NOT_ASKED), *[EMPTY] * (width - 1)]
@@ -84,7 +84,7 @@ def _columns(first: Column, lines: Sequence[Line], beside: Sequence[Pool]) -> tu
 def _row(line: Line, paper: Pool | None, beside: Sequence[Pool]) -> Row:
     entries = [
         line.name,
-        *[printed(each.text, each.value, each.note) for each in line.numbers],
+        *[printed(each.text, each.value, each.note, "%") for each in line.numbers],
         *_compared(line.numbers, paper, paper=True),
         *[entry for pool in beside for entry in _compared(line.numbers, pool, paper=False)],
     ]

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reports.arms import MeasuredArm
-from reports.cells import TITLES, Metric, measure
+from models.spec import Layout
+from reports.arms import MeasuredArm, pools
+from reports.cells import COSTS, UNITS, Metric, measure, title
 from reports.sentences import METRICS as ERRORS
+from reports.tables.beside import NOT_ASKED, heading
 from reports.tables.entries import Column, Entry, Row, Table, absent, count, measured, words
 
 METRICS: Mapping[str, Metric] = {
@@ -73,7 +75,7 @@ def _text(value: Any) -> str:
 
 def _entry(found: Sequence[MeasuredArm], metric: str) -> Entry:
     if not found:
-        return absent("not in this study")
+        return absent(NOT_ASKED)
     if len(found) > 1:
         return absent(f"{len(found)} arms, which differ in {_apart(found)}")
     (arm,) = found
@@ -96,12 +98,15 @@ def pivot(asked: Pivot, arms: Sequence[MeasuredArm]) -> tuple[Table, ...]:
         (row, column, arm) for row, part in _split(arms, asked.rows) for column, arm in _split([part], asked.columns)
     ]
     rows, columns = (_ordered([each[at] for each in placed]) for at in (0, 1))
-    title = TITLES[METRICS[asked.metric]] if asked.metric in METRICS else asked.metric.replace("_", "-")
+    cells: dict[tuple[str, str], list[MeasuredArm]] = {}
+    for row, column, arm in placed:
+        cells.setdefault((str(row), str(column)), []).append(arm)
+    name = _title(asked.metric, arms)
     return (
         Table(
             id=re.sub(r"[^a-z0-9]+", "-", str(asked).lower()),
-            title=f"{title[0].upper()}{title[1:]} by {asked.rows} and {asked.columns}",
-            caption=f"{asked.rows} down, {asked.columns} across. Mean ± sample standard deviation (seeds).",
+            title=f"{name[0].upper()}{name[1:]} by {asked.rows} and {asked.columns}",
+            caption=f"{asked.rows} down, {asked.columns} across{_caption(asked.metric)}.",
             columns=(
                 Column(title=asked.rows, numeric=False),
                 *[Column(title=_text(column), group=asked.columns) for column in columns],
@@ -110,13 +115,31 @@ def pivot(asked: Pivot, arms: Sequence[MeasuredArm]) -> tuple[Table, ...]:
                 Row(
                     entries=(
                         words(_text(row)),
-                        *[
-                            _entry([arm for at, beside, arm in placed if (at, beside) == (row, column)], asked.metric)
-                            for column in columns
-                        ],
+                        *[_entry(cells.get((str(row), str(column)), ()), asked.metric) for column in columns],
                     )
                 )
                 for row in rows
             ),
+            notes=tuple(
+                f"{heading(pool)}: departs from the paper in {'; '.join(pool.deviations)}."
+                for pool in pools(arms)
+                if not pool.paper
+            ),
         ),
     )
+
+
+def _title(metric: str, arms: Sequence[MeasuredArm]) -> str:
+    if metric in SIZES:
+        return metric.replace("_", "-")
+    layout: Layout = "imagenet" if {arm.network.layout for arm in arms} == {"imagenet"} else "cifar"
+    return title(METRICS[metric], layout)
+
+
+def _caption(metric: str) -> str:
+    """What stands in the cells, and in which unit."""
+    if metric in SIZES:
+        return ", of one image, forward" if metric == "multiply_adds" else ""
+    known = METRICS[metric]
+    unit = f", {UNITS[known]}" if known in COSTS else ", percent"
+    return f"{unit}: mean ± sample standard deviation (seeds)"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.predictions import MULTI_SCALE
 from reports.arms import MeasuredArm, Pool, pools
-from reports.cells import Metric, measure
+from reports.cells import TOP, Metric, measure
 from reports.ensembles import Ensemble, Member, bootstrap, ensemble
 from reports.published import ImageNetRow, table_5
 from reports.tables.beside import NOT_ASKED, PAPER_GROUP, PAPER_RECIPE, deviation_note, heading, papers
@@ -24,7 +24,7 @@ def _votes(pool: Pool) -> Ensemble:
 
 
 def _percent(value: float, note: str = "") -> Entry:
-    return Entry(text=f"{value:.2f}", value=value, note=note)
+    return Entry(text=f"{value:.2f}", value=value, note=note, unit="%")
 
 
 def _best(members: Sequence[Member]) -> Member:
@@ -35,14 +35,21 @@ def _entries(pool: Pool, made: Ensemble) -> tuple[Entry, ...]:
     if made.predictions is None:
         return (absent(_reason(pool, made)), *[EMPTY] * (len(TITLES) - 1))
     best, note = _best(made.members), "; ".join(made.absent)
-    gap = bootstrap(made.predictions.wrong(5), best.wrong_top5)
+    trials = Entry(text=str(len(made.members)), value=len(made.members), note=note)
+    if (classes := _classes(made)) <= TOP:
+        return (trials, absent(f"no top-5 error: {classes} classes"), _percent(made.predictions.error()), EMPTY, EMPTY)
+    gap = bootstrap(made.predictions.wrong(TOP), best.wrong_top5)
     return (
-        Entry(text=str(len(made.members)), value=len(made.members), note=note),
-        _percent(made.predictions.error(5)),
+        trials,
+        _percent(made.predictions.error(TOP)),
         _percent(made.predictions.error()),
         _percent(best.top5, best.name),
-        Entry(text=str(gap), value=gap.value, note="95 % interval, resampled over images"),
+        Entry(text=str(gap), value=gap.value, note="95 % interval, resampled over images", unit="points"),
     )
+
+
+def _classes(made: Ensemble) -> int:
+    return made.predictions.probabilities.shape[1] if made.predictions else 0
 
 
 def _reason(pool: Pool, made: Ensemble) -> str:
@@ -57,17 +64,21 @@ def _told(pool: Pool, made: Ensemble) -> list[str]:
     """Who voted, and who could not."""
     if not made.members:
         return []
-    listed = ", ".join(f"{each.name} ({each.top5:.2f})" for each in made.members)
+    known = _classes(made) > TOP
+    listed = ", ".join(f"{each.name} ({each.top5:.2f})" if known else each.name for each in made.members)
     plural = "trial" if len(made.members) == 1 else "trials"
     lost = [f"Without a vote: {'; '.join(made.absent)}."] if made.absent else []
-    return [f"{heading(pool)}: {len(made.members)} {plural}, top-5 error % of each: {listed}.", *lost]
+    return [
+        f"{heading(pool)}: {len(made.members)} {plural}{', top-5 error % of each' if known else ''}: {listed}.",
+        *lost,
+    ]
 
 
 def _row(row: ImageNetRow, made: Sequence[tuple[Pool, Ensemble]], *, asked: bool) -> Row:
     ours: list[Entry] = [] if asked else [EMPTY if row.quoted else absent(NOT_ASKED), *[EMPTY] * (len(TITLES) - 1)]
     for pool, each in made:
         ours += [EMPTY] * len(TITLES) if row.quoted else _entries(pool, each)
-    paper = printed(row.top5, float(row.top5), row.members or row.origin)
+    paper = printed(row.top5, float(row.top5), row.members or row.origin, "%")
     return Row(entries=(words(row.method), paper, *ours), quoted=row.quoted)
 
 
@@ -82,7 +93,7 @@ def table_5_of(arms: Sequence[MeasuredArm]) -> tuple[Table, ...]:
         *([(paper, _votes(paper))] if paper else []),
         *[(pool, votes) for pool in beside if (votes := _votes(pool)).seen],
     ]
-    groups = [*([] if paper else [PAPER_RECIPE]), *[heading(pool) for pool, _ in made]]
+    groups = [PAPER_RECIPE, *[heading(pool) for pool, _ in made if pool is not paper]]
     columns = (
         Column(title="method", group=PAPER_GROUP, numeric=False),
         Column(title="top-5 error %, test server", group=PAPER_GROUP),

@@ -70,7 +70,9 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _entry(entry: Entry) -> dict[str, Any]:
     cell = {"cell": cell_facts(entry.cell)} if entry.cell else {}
-    return {"text": entry.text, "kind": entry.kind, "value": entry.value, "note": entry.note} | cell
+    beside = {} if entry.paper is None else {"paper": entry.paper}
+    unit = {"unit": entry.unit} if entry.unit else {}
+    return {"text": entry.text, "kind": entry.kind, "value": entry.value, "note": entry.note} | unit | beside | cell
 
 
 def cell_facts(cell: Cell) -> dict[str, Any]:

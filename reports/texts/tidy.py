@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.runs import Run
-from reports.cells import Cell, Metric
+from reports.cells import Cell
 from reports.names import clean, prose
 from reports.provenance import described
 from reports.report import Report, numbers_of
@@ -86,12 +86,12 @@ def _of_table(table: Table) -> Iterator[tuple[dict[str, Any], Cell | None]]:
                 "row": clean(name),
                 "column": clean(f"{column.group}: {column.title}" if column.group else column.title),
                 "value": entry.value,
-                "unit": _unit(entry, column.title),
+                "unit": entry.unit or ("%" if "%" in column.title else ""),
                 "text": prose(entry.text),
                 "kind": "quoted" if row.quoted and entry.kind == "paper" else entry.kind,
                 "note": prose(entry.note),
             }
-            yield line | (_measured(entry.cell, _gap(table, row, place)) if entry.cell else {}), entry.cell
+            yield line | (_measured(entry, entry.cell) if entry.cell else {}), entry.cell
 
 
 def _name(table: Table, row: Row) -> str:
@@ -105,35 +105,20 @@ def _name(table: Table, row: Row) -> str:
     return ", ".join((*words, *numbers)) or (row.entries[0].text if row.entries else "")
 
 
-def _gap(table: Table, row: Row, place: int) -> float | None:
-    """The difference to the paper that stands beside a measurement, before the next measurement."""
-    for beside in range(place + 1, len(row.entries)):
-        if row.entries[beside].kind == "measured":
-            return None
-        if table.columns[beside].title == "difference":
-            return row.entries[beside].value
-    return None
-
-
-def _measured(cell: Cell, gap: float | None) -> dict[str, Any]:
+def _measured(entry: Entry, cell: Cell) -> dict[str, Any]:
+    """The difference is that of the value to the paper's value of the same kind, a best to a best."""
     low, high = cell.interval or (None, None)
-    paper = None if gap is None or cell.mean is None else cell.mean - gap
+    gap = None if entry.value is None or entry.paper is None else entry.value - entry.paper
     return {
         "mean": cell.mean,
         "sd": cell.sd,
         "n": cell.n,
         "low": low,
         "high": high,
-        "paper": paper,
+        "paper": entry.paper,
         "difference": gap,
         "runs": " ".join(cell.keys),
     }
-
-
-def _unit(entry: Entry, title: str) -> str:
-    if entry.cell is not None:
-        return "s" if entry.cell.metric is Metric.SECONDS else "%"
-    return "%" if "%" in title else ""
 
 
 def _of_claim(verdict: Verdict, used: Sequence[Run]) -> dict[str, Any]:

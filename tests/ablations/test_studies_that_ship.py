@@ -76,6 +76,7 @@ REFUSED_BY_SCHEMA = [
     {"name": "x", "question": "q", "include": [{"shortcut": "D"}]},
     {"name": "x", "question": "q", "claims": ["own"]},
     {"name": "x", "question": "q", "report": {"tables": ["table-99"]}},
+    {"name": "x", "question": "q", "report": {"pivots": [{"rows": "dept", "columns": "seed", "metric": "seconds"}]}},
     {"name": "x", "question": "q", "seeds": 0},
 ]
 
@@ -95,6 +96,7 @@ def test_the_schema_is_one_and_accepts_every_form() -> None:
         "recipe": {"name": "cifar", "lr": 0.03, "drops": [0.5], "warmup_from_depth": None},
         "matrix": {"recipe": ["cifar", {"lr": 1}], "recipe.drops": [[], [0.5]], "net": [{"recipe.lr": 1, "depth": 20}]},
         "claims": ["SC-05", {"id": "own", "say": "a > b"}],
+        "report": {"pivots": [{"rows": "recipe.lr", "columns": "variant", "metric": "multiply_adds"}]},
     }
     jsonschema.validate(forms, schema())
 

@@ -285,7 +285,27 @@ BAD: list[tuple[str, int, str]] = [
     (HEAD + GRID + "claims:\n  - XYZ-15\n", 6, "the paper has no claim XYZ-15; known are DEG-01, DEG-02"),
     (HEAD + GRID + "claims:\n  - id: own\n    say: a ? b\n", 7, "claims[0].say: '?' is no comparison"),
     (HEAD + GRID + "report: {tables: [table-77]}\n", 5, "is not one of table, table-1, table-2"),
-    (HEAD + GRID + "report: {pivots: [{rows: dept, columns: seed, metric: seconds}]}\n", 5, "did you mean 'depth'?"),
+    (
+        HEAD + GRID + "report: {pivots: [{rows: dept, columns: seed, metric: seconds}]}\n",
+        5,
+        "'dept' is no field of an arm; did you mean 'depth'?",
+    ),
+    (
+        HEAD + GRID + "report: {pivots: [{rows: recipe.schedule_multiplier, columns: seed, metric: seconds}]}\n",
+        5,
+        "'recipe.schedule_multiplier' is no field of an arm",
+    ),
+    (
+        HEAD + GRID + "report: {pivots: [{rows: zzz, columns: seed, metric: seconds}]}\n",
+        5,
+        "'zzz' is no field of an arm; give one of a network's, variant, seed, or one as recipe.lr",
+    ),
+    (
+        HEAD + GRID + "report: {pivots: [{rows: depth, columns: seed, metric: seconds, x: 1}]}\n",
+        5,
+        "unknown key 'x'; allowed: rows, columns, metric",
+    ),
+    (HEAD + GRID + "report: {pivots: [depth x seed x seconds]}\n", 5, "expected {rows: depth, columns: shortcut,"),
     (HEAD + GRID + "report: {pivots: [{rows: depth, columns: depth, metric: seconds}]}\n", 5, "must differ, not both"),
     (HEAD + GRID + "report: {pivots: [{rows: depth, columns: seed, metric: accuracy}]}\n", 5, "is not one of"),
     (
@@ -295,7 +315,11 @@ BAD: list[tuple[str, int, str]] = [
     ),
     (HEAD + GRID + "report: {table: [table]}\n", 5, "unknown key 'table'; did you mean 'tables'?"),
     (HEAD + GRID + "report: {tables: [table, table]}\n", 5, "report: table is given twice; keep one"),
-    (HEAD + GRID + "report: [table]\n", 5, "report: expected {tables: [...], figures: [...]}, got a list"),
+    (
+        HEAD + GRID + "report: [table]\n",
+        5,
+        "report: expected {tables: [...], figures: [...], pivots: [...]}, got a list",
+    ),
     (HEAD + GRID + "name: other\n", 5, "name: given twice, first at line 1"),
     (HEAD + "matrix: {depth: [020]}\n", 4, "020 has a leading zero; write 20"),
 ]

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from math import inf, isnan, nan
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.ledger import Ledger
 from orchestrator.runs import UNITS, Outcome, Run, damaged, probe_summary, read_runs
@@ -46,6 +49,28 @@ def test_last_best_and_tail(tmp_path: Path) -> None:
     assert run.result["tail_train_error"] == pytest.approx(sum(range(56, 65, 2)) / 5)
     assert run.curves["train_error"].unit == "%"
     assert list(run.curves["test_error"].iterations) == [32, 64]
+
+
+VALUES = st.floats() | st.integers(-(2**40), 2**40)
+RECORDS = st.lists(
+    st.dictionaries(st.sampled_from(["train_error", "test_error", "lr", "train_loss"]), VALUES), min_size=1, max_size=30
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(RECORDS)
+def test_curves_are_what_a_loop_over_the_lines_makes_of_them(records: list[dict[str, float]]) -> None:
+    """Each metric at the iterations that have it, in order of appearance, to the bit."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    for iteration, values in enumerate(records, 1):
+        for metric, value in values.items():
+            points.setdefault(metric, []).append((iteration, float(value)))
+    with TemporaryDirectory() as folder:
+        record(Path(folder), dict(enumerate(records, 1)))
+        found = read(Path(folder)).curves
+    assert [
+        (name, list(zip(curve.iterations, map(repr, curve.values), strict=True))) for name, curve in found.items()
+    ] == [(name, [(at, repr(value)) for at, value in each]) for name, each in points.items()]
 
 
 def test_an_unfinished_trial_has_curves_and_no_result(tmp_path: Path) -> None:

@@ -5,7 +5,16 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from synthetic import CIFAR_RECIPE, DIGITS_DEVIATIONS, DIGITS_RECIPE, make_arm, make_runs, make_study
+from synthetic import (
+    CIFAR_RECIPE,
+    DIGITS_DEVIATIONS,
+    DIGITS_RECIPE,
+    IMAGENET_RECIPE,
+    imagenet,
+    make_arm,
+    make_runs,
+    make_study,
+)
 
 from models.spec import Network
 from orchestrator.runs import Curve, Run
@@ -147,3 +156,13 @@ def test_on_the_page_no_two_arms_and_no_two_tables_read_alike() -> None:
     study = make_study(recorded, claims=[{"id": "own", "say": "test_error(A, 20, split) < 1"}])
     assert judge(study, runs)[0].statistic.startswith("ResNet-20 A split 9.00 (3)")
     assert all(one.caption != other.caption for one, other in combinations(figures, 2))
+
+
+def test_the_papers_arms_on_two_data_sets_are_told_apart() -> None:
+    """Both are the paper's recipe; alone, neither needs the name of its data."""
+    cifar, photographs = make_arm(Network(depth=20)), make_arm(imagenet(18, "none"), IMAGENET_RECIPE)
+    assert [pool.title for pool in pools(gather(make_study([cifar]), []))] == ["measured, the paper's recipe"]
+    assert [pool.title for pool in pools(gather(make_study([cifar, photographs]), []))] == [
+        "measured, the paper's recipe, cifar10",
+        "measured, the paper's recipe, imagenet",
+    ]

@@ -1,5 +1,6 @@
 """The index and the page of a trial in a real browser, opened from disk: drawn without a script, and silent."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from ledgers import write_ledger
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from synthetic import digits, imagenet_like, paper_like
-from test_browser import Opened, driver, pytestmark  # noqa: F401 - a fixture, and when to skip
+from test_browser import AXE, Opened, barriers, driver, pytestmark  # noqa: F401 - a fixture, and when to skip
 from test_page import HOSTILE, hostile
 
 from orchestrator.ledger import Ledger
@@ -71,6 +72,18 @@ def test_dark_and_back(page: Opened) -> None:
     assert page.run("document.getElementById('theme').getAttribute('aria-pressed')") == "true"
     page.click("#theme")
     assert page.run(ground) == light
+
+
+@pytest.mark.skipif(not AXE.exists() and not os.environ.get("CI"), reason="needs axe-core, which the set-up installs")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_reader_is_kept_out(page: Opened, scheme: str) -> None:
+    """axe finds nothing, with what is folded unfolded."""
+    if scheme == "dark":
+        page.click("#theme")
+    page.run("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    assert barriers(page) == []
+    if scheme == "dark":
+        page.click("#theme")
 
 
 @pytest.mark.parametrize("name", ["index", "trial"])

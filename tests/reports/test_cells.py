@@ -3,10 +3,10 @@
 import pytest
 from synthetic import make_arm, make_run, make_runs, make_study
 
-from models.spec import Network
+from models.spec import Layout, Network
 from orchestrator.runs import Outcome, Run
 from reports.arms import MeasuredArm, gather
-from reports.cells import Metric, measure
+from reports.cells import Metric, measure, title
 
 NETWORK = Network(depth=56, shortcut="A")
 
@@ -77,3 +77,26 @@ def test_runs_of_other_studies_are_left_out():
     arm = make_arm(NETWORK, seeds=1)
     other = make_run(make_arm(Network(depth=20)), 0, test=50.0, train=50.0)
     assert cell_of([other, make_run(arm, 0, test=7.0, train=0.1)], seeds=1).values == (7.0,)
+
+
+def test_of_five_classes_there_is_no_top_5_error():
+    network = Network(data="few", depth=20, classes=5)
+    arm = make_arm(network, seeds=2)
+    runs = [make_run(arm, 0, test=7.0, train=0.1, result={"last_test_top5_error": 0.0})]
+    (measured,) = gather(make_study([arm]), runs)
+    cell = measure(measured, Metric.LAST_TEST_TOP5)
+    assert cell.n == 0
+    assert cell.absent == ("s0: no top-5 error: 5 classes", "s1: not run")
+
+
+def test_errors_have_two_decimals_and_costs_one():
+    arm = make_arm(NETWORK, seeds=1)
+    (measured,) = gather(make_study([arm]), make_runs(arm, 6.97, 0.2))
+    error, seconds = measure(measured, Metric.LAST_TEST), measure(measured, Metric.SECONDS)
+    assert (error.text(), error.text(1), error.unit) == ("6.97 (1)", "7.0 (1)", "%")
+    assert (seconds.text(), seconds.unit) == ("6.0 (1)", "s")
+
+
+@pytest.mark.parametrize(("layout", "called"), [("cifar", "best test error"), ("imagenet", "best validation error")])
+def test_the_images_that_a_network_is_tested_on(layout: Layout, called: str):
+    assert title(Metric.BEST_TEST, layout) == called

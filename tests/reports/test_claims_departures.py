@@ -484,3 +484,19 @@ def test_whatever_is_recorded_every_verdict_can_be_written():
     nets = [probed(arm(plain(depth), 10, 2, seeds=2), values("gradient", [0.0])) for depth in (20, 56)]
     for claim in ("GRD-01", "GRD-02", "GRD-03"):
         assert json.dumps(asdict(judged(claim, *nets)), allow_nan=False)
+
+
+def test_what_was_measured_on_other_data_says_so():
+    """Also where a check looks at every arm of a study."""
+    jpeg = {"data": "cifar10-jpeg"}
+    nets = [(plain(20, **jpeg), 1.33), (plain(56, **jpeg), 5.84), (plain(56, grown_from=20, **jpeg), 1.2)]
+    arms = []
+    for network, train in nets:
+        made, runs = arm(network, 10, train)
+        arms.append((replace(made, deviations=("data cifar10-jpeg (paper cifar10)",)), runs))
+    found = judged("DEG-10", *arms)
+    assert (found.verdict, found.measured) == (HOLDS, "measured on cifar10-jpeg")
+    assert "data cifar10-jpeg (paper cifar10)" in found.caveats[0]
+    assert judged("DEG-10", *[arm(network, 10, train) for network, train in (
+        (plain(20), 1.33), (plain(56), 5.84), (plain(56, grown_from=20), 1.2)
+    )]).measured == ""  # fmt: skip

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -32,7 +32,8 @@ def parsed(panel: Panel) -> ElementTree.Element:
 
 def curve(root: ElementTree.Element) -> list[tuple[float, float]]:
     path = next(each for each in root.iter(f"{SVG}path") if each.get("class") == "line")
-    return [(float(x), float(y)) for x, y in re.findall(r"([\d.-]+) ([\d.-]+)", path.get("d") or "")]
+    numbers = [float(each) for each in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", path.get("d") or "")]
+    return list(zip(accumulate(numbers[::2]), accumulate(numbers[1::2]), strict=True))
 
 
 def test_points_are_where_the_numbers_say():

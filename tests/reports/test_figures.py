@@ -230,3 +230,29 @@ def test_labels_stand_apart(wanted: list[float]):
     assert all(after - before >= 0.06 - 1e-9 for before, after in pairwise(ordered))
     assert max(placed) <= 1.0 + 1e-9
     assert [placed[i] for i in sorted(range(len(wanted)), key=wanted.__getitem__)] == ordered
+
+
+def test_many_recipes_of_a_network_stand_in_one_panel():
+    """A study of many single departures has a figure, not one for each of them."""
+    recipes = [
+        {**CIFAR_RECIPE, **change} for change in ({}, {"lr": 0.05}, {"lr": 0.2}, {"nesterov": True}, {"drops": [0.6]})
+    ]
+    arms, runs = [], []
+    for shortcut in ("none", "A"):
+        for number, recipe in enumerate(recipes):
+            network = Network(depth=56, shortcut=shortcut)
+            deviations = [f"change {number} (paper none)"] if number else []
+            name = f"{network.name}+change={number}" if number else network.name
+            arm = make_arm(network, recipe, seeds=2, deviations=deviations, name=name)
+            arms.append(arm)
+            curves = {"test_error": curve(60 + number, 30, 10 + number)}
+            runs += [make_run(arm, seed, test=10.0 + number, train=1.0, curves=curves) for seed in (0, 1)]
+    (figure,) = FIGURES["curves"](gather(make_study(arms), runs))
+    assert [panel.title for panel in figure.panels] == ["cifar10-plain-56", "cifar10-resnet-56-A"]
+    first = figure.panels[0]
+    assert [line.label for line in first.lines] == ["as it is", "change=1", "change=2", "change=3", "change=4"]
+    assert len({line.colour for line in first.lines}) == 5
+    assert first.drops == ()
+    assert "no drop is marked" in first.notes[-1]
+    assert "from 10.00 % (cifar10-plain-56) to 14.00 % (" in figure.caption
+    assert "No trial has finished yet." in FIGURES["curves"](gather(make_study(arms), []))[0].caption

@@ -1,5 +1,8 @@
 """Tables of any study: pivots, columns that runs fill, and what the paper printed and nobody measures."""
 
+import csv
+from collections import Counter
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -9,8 +12,8 @@ from ablations.shape import PIVOTED
 from models.spec import Network
 from reports.arms import gather
 from reports.cells import Metric, measure
-from reports.published import _rows as rows_of
 from reports.tables import TABLES, Table, maker
+from reports.tables.any_study import TESTED
 from reports.tables.pivot import METRICS, SIZES
 
 
@@ -54,9 +57,34 @@ def test_an_empty_cell_says_why():
     arms = [make_arm(Network(depth=20)), make_arm(Network(depth=32, shortcut="A"))]
     table = pivoted("depth x shortcut x seconds", make_study(arms), make_runs(arms[0], 9, 1))
     assert [[entry.text for entry in row.entries[1:]] for row in table.rows] == [
-        ["6.00 ± 0.00 (5)", "not in this study"],
+        ["6.0 ± 0.0 (5)", "not in this study"],
         ["not in this study", "not run"],
     ]
+
+
+def test_a_pivot_says_what_departs_from_the_paper_and_in_which_unit():
+    arms = [
+        make_arm(Network(depth=20)),
+        make_arm(Network(depth=20), {**CIFAR_RECIPE, "lr": 0.03}, name="slow", deviations=("lr 0.03 (paper 0.1)",)),
+    ]
+    table = pivoted("recipe.lr x depth x test_error", make_study(arms), make_runs(arms[0], 9, 1))
+    assert table.caption == "recipe.lr down, depth across, percent: mean ± sample standard deviation (seeds)."
+    (note,) = table.notes
+    assert note.endswith("departs from the paper in lr 0.03 (paper 0.1).")
+    assert pivoted("recipe.lr x depth x parameters", make_study(arms), []).caption == "recipe.lr down, depth across."
+
+
+def test_on_imagenet_it_is_the_validation_error():
+    """The paper's word for the images that ImageNet's networks are tested on; CIFAR has a test set."""
+    study, runs = imagenet_like()
+    assert pivoted("depth x shortcut x test_error", study, runs).title.startswith("Validation error, last iterate by")
+    by_shortcut, arms = TABLES["table"](gather(study, runs))
+    assert "Validation error, last iterate %" in {column.group for column in by_shortcut.columns}
+    assert "validation error, last iterate % (n)" in {column.title for column in arms.columns}
+    other, more = digits()
+    mixed = TABLES["table"](gather(make_study([*study.arms, *other.arms]), [*runs, *more]))[-1]
+    assert "test error, last iterate % (n)" in {column.title for column in mixed.columns}
+    assert mixed.notes == (TESTED,)
 
 
 def test_sizes_are_those_of_the_networks():
@@ -115,6 +143,44 @@ def test_numbers_that_the_paper_is_known_for(number: int, row: int, title: str, 
     assert table.rows[row].entries[place].text == printed
 
 
-def test_every_published_file_is_read_whole():
-    for number, name in ((7, "table7_voc_detection"), (13, "table13_localization_val")):
-        assert len(TABLES[f"table-{number}"]([])[0].rows) == len(rows_of(name))
+LONG_FORM = list(csv.DictReader((Path(__file__).parent / "paper_values.csv").read_text(encoding="utf-8").splitlines()))
+"""Every number of the paper's tables once, read off independently of the files that the tables are made of."""
+AGAIN = {9: ["41.5", "21.2", "48.4", "27.2"], 10: ["73.2", "76.4"], 11: ["70.4", "73.8"], 14: ["8.9"]}
+"""What a table repeats from one before it."""
+
+
+@pytest.mark.parametrize("number", range(7, 15))
+def test_published_tables_have_each_number_of_the_paper(number: int):
+    (table,) = TABLES[f"table-{number}"]([])
+    shown = Counter(entry.text for row in table.rows for entry in row.entries if entry.kind == "paper")
+    printed = Counter(row["value"] for row in LONG_FORM if row["source"] == f"Table {number}")
+    assert shown == printed + Counter(AGAIN.get(number, []))
+
+
+@pytest.mark.parametrize(("number", "data"), [(10, "voc07"), (11, "voc12")])
+def test_each_class_has_its_own_number(number: int, data: str):
+    (table,) = TABLES[f"table-{number}"]([])
+    titles = [column.title for column in table.columns]
+    for row in table.rows:
+        system, network = row.entries[0].text, row.entries[1].text.lower()
+        for name, entry in zip(titles[4:], row.entries[4:], strict=True):
+            (found,) = [each for each in LONG_FORM if each["key"] == f"{data}/{network}/{system}/{name}/ap50"]
+            assert entry.text == found["value"]
+
+
+def test_work_of_others_is_marked_as_quoted():
+    quoted = {
+        number: [row.entries[0].text for row in TABLES[f"table-{number}"]([])[0].rows if row.quoted]
+        for number in range(7, 15)
+    }
+    assert {number: names for number, names in quoted.items() if names} == {
+        12: ["GoogLeNet (ILSVRC'14)"],
+        13: ["VGG's [41]"],
+        14: ["OverFeat (ILSVRC'13)", "GoogLeNet (ILSVRC'14)", "VGG (ILSVRC'14)"],
+    }
+
+
+def test_what_all_rows_share_is_a_note():
+    (table,) = TABLES["table-8"]([])
+    assert [column.title for column in table.columns] == ["network", "mAP@.5", "mAP@[.5, .95]"]
+    assert "Detector: baseline Faster R-CNN." in table.notes

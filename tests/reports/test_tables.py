@@ -37,7 +37,7 @@ def test_table_6_to_the_digit():
     ]  # fmt: skip
     assert texts(table, 10) == [
         "ResNet", "110", "1.7M", "6.43 (6.61±0.16)", "1,727,962",
-        "6.61 ± 0.13 (5)", "6.45 to 6.77", "+0.00", "6.45", "6.51 ± 0.13 (5)",
+        "6.61 ± 0.13 (5)", "6.45 to 6.77", "+0.00", "6.45 (6.61±0.13)", "6.51 ± 0.13 (5)",
     ]  # fmt: skip
     assert texts(table, 4)[:5] == ["Highway", "19", "2.3M", "7.54 (7.72±0.16)", ""]
     assert table.rows[4].quoted
@@ -49,7 +49,7 @@ def test_the_difference_of_resnet_110_is_to_the_mean():
     table = table_6_from([arm], make_runs(arm, 6.50, 0.1))
     assert texts(table, 10)[7] == "−0.11"
     assert table.rows[10].entries[7].note == "6.50 against the paper's mean 6.61"
-    assert texts(table, 10)[8] == "6.30"
+    assert texts(table, 10)[8] == "6.30 (6.50±0.16)"
 
 
 def test_another_recipe_never_stands_in_the_papers_cells():
@@ -102,3 +102,21 @@ def test_every_row_fills_its_columns(name: str):
     for study, runs in (digits(), paper_like(), imagenet_like()):
         for table in TABLES[name](gather(study, runs)):
             assert {len(row.entries) for row in table.rows} == {len(table.columns)}
+
+
+def test_what_is_measured_says_by_what_in_which_unit_and_beside_what():
+    """A mean, its interval, its difference and the best of the runs rest on one measurement."""
+    arm = make_arm(Network(depth=110, shortcut="A"))
+    table = table_6_from([arm], make_runs(arm, 6.50, 0.1))
+    mean, interval, difference, best = table.rows[10].entries[5:9]
+    cell = mean.cell
+    assert cell
+    assert cell.keys == tuple(key for _, key in arm.trials)
+    assert (interval.cell, difference.cell, best.cell) == (cell, cell, cell)
+    assert [each.unit for each in (mean, interval, difference, best)] == ["%", "%", "points", "%"]
+    assert (mean.paper, difference.paper, best.paper) == (6.61, 6.61, 6.43)
+
+
+def test_one_run_of_resnet_110_has_no_spread():
+    arm = make_arm(Network(depth=110, shortcut="A"), seeds=1)
+    assert texts(table_6_from([arm], make_runs(arm, 6.50, 0.1)), 10)[8] == "6.50"
