@@ -2,10 +2,14 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablations.cli.options import RESULTS
 from ablations.cli.output import program
 from ablations.reader import StudyError
+
+if TYPE_CHECKING:
+    from orchestrator.studies import RecordedStudy
 
 
 def tracking_uri(asked: str | None, results: Path) -> str:
@@ -29,3 +33,15 @@ def where_seen(tracking: str | None, results: Path) -> str:
     options = ["--results", str(results)] if results != RESULTS else []
     options += ["--tracking", without_password(tracking)] if tracking else []
     return " ".join([program(), shlex.join(["ui", *options])])
+
+
+def places(record: "RecordedStudy", results: Path, tracking: str | None = None) -> dict[str, str]:
+    """What the results say of the data, and the server where the runs can be seen, if there is one."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.runs import fingerprints
+    from orchestrator.tracking.addresses import without_password
+
+    found = {f"data, {name}": told for name, told in fingerprints(record, Ledger(results)).items()}
+    if tracking and tracking.startswith(("http://", "https://")):
+        found["mlflow"] = without_password(tracking)
+    return found

@@ -113,7 +113,6 @@ class Exhibit:
             "kind": "trial",
             "paper": "no" if self.arm.deviations else "yes",
             f"study.{self.study.name}": "yes",
-            "mlflow.note.content": self._note(),
             "depth": network.get("depth"),
             "shortcut": network.get("shortcut"),
             "family": "plain" if network.get("shortcut") == "none" else "resnet",
@@ -138,13 +137,14 @@ class Exhibit:
             tags["thinned"] = thinned
         return {name: str(value)[:5000] for name, value in tags.items()}
 
-    def _note(self) -> str:
+    @property
+    def note(self) -> str:
         """What MLflow shows over the run: what it is, and how to see all of it."""
         departs = f" Not the paper's: {'; '.join(self.arm.deviations)}." if self.arm.deviations else ""
         return (
             f"Seed {self.seed} of the arm {self.arm.name}.{departs} All that is known of it: `ablate show {self.name}`;"
             f" the study's page: `ablate report {self.study.name}`. The ledger, in trials/{self.key}, is the truth."
-        )
+        )[:5000]
 
     def _status(self) -> str:
         """MLflow's word for how a trial stands. Diverged is a result, so it is FINISHED; the tag `outcome` tells."""

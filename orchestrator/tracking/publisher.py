@@ -39,8 +39,11 @@ def publish(ledger: Ledger, study: RecordedStudy, uri: str) -> int:
     return Publisher(ledger, uri).publish(study)
 
 
-def summarise(ledger: Ledger, summary: Summary, uri: str) -> str:
-    """Show a study's summary, once, however often this is called; returns the run's id. Raises TrackingError."""
+def summarise(ledger: Ledger, summary: Summary, uri: str) -> bool:
+    """Show a study's summary, in one run however often this is called; whether MLflow lacked any of it.
+
+    Raises TrackingError.
+    """
     marks = Marks(ledger.root / "published", uri)
     try:
         with marks.held():

@@ -32,6 +32,8 @@ RUNS_PER_CALL = 200
 REQUEST_SECONDS = "10"
 """How long one answer is waited for, unless MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise. A frozen server takes two of
 these of each look."""
+NOTE = "mlflow.note.content"
+"""Tag of what MLflow calls a run's description; it is given once, for a person may write another one."""
 DOUBLE = "double_of"
 """Tag of a trial's second run, which is none of ours any more: the run that stays."""
 
@@ -64,54 +66,63 @@ class View:
 
     def is_sole(self, exhibit: Exhibit, mark: Mark) -> bool:
         """Whether the mark's run is the trial's, and there is no other any more."""
-        run = self._sole(exhibit)
+        run = self._trials(exhibit)
         return run is not None and run.info.run_id == mark.run_id and run.info.lifecycle_stage == "active"
 
     def show(self, exhibit: Exhibit, mark: Mark | None) -> str:
         """Send what the mark does not vouch for, to the trial's run; returns the run's id."""
-        run_id, after, ended = (mark.run_id, mark.sent, mark.ended) if mark else (self._run(exhibit), -1, False)
+        if mark:
+            run_id, after, ended, studies = mark.run_id, mark.sent, mark.ended, set(mark.studies)
+        else:
+            run = self._run(exhibit)
+            run_id, after, ended, studies = run.info.run_id, -1, False, _studies(run)
         thinning = deepcopy(exhibit.thinning) if mark else Thinning(exhibit.arm.recipe["iterations"])
         self._send(run_id, exhibit.points(after, thinning, ended=ended))
         exhibit.thinning = thinning  # only now: what did not arrive is read again
-        self._label(run_id, exhibit)
+        self._label(run_id, exhibit, {*studies, exhibit.study.name})
         self._iterations[run_id] = exhibit.iteration
         return run_id
 
-    def summarise(self, summary: Summary) -> str:
-        """Bring the study's summary up to date, there is one alone; returns the run's id."""
+    def summarise(self, summary: Summary) -> bool:
+        """Bring the study's summary up to date; whether there was anything to do. There is one alone: a reply that is
+        lost, or comes late, leaves a run that the next look finds."""
         experiment = self._experiments.get(summary.experiment) or self._experiment(summary.experiment)
-        run = self._sole_summary(experiment, summary)
+        run = self._sole(experiment, summary.key)
         if run is None:
-            self._client.create_run(experiment, run_name=summary.name, tags=summary.tags)
-            run = self._sole_summary(experiment, summary)
-            assert run is not None
-        run_id = run.info.run_id
-        if run.info.lifecycle_stage != "active":
-            self._client.restore_run(run_id)
+            tags = {"key": summary.key, NOTE: summary.note}
+            made = self._client.create_run(experiment, run_name=summary.name, tags=tags)
+            run = self._sole(experiment, summary.key) or made
+        self._restore(run)
+        metrics = {name: value for name, value in summary.metrics.items() if run.data.metrics.get(name) != value}
+        digests = summary.digests if self._takes_files else {}
+        files = [
+            name
+            for name in summary.files
+            if digests.get(f"file.{name}") not in (None, run.data.tags.get(f"file.{name}"))
+        ]
+        tags = {name: value for name, value in {**summary.tags, **digests}.items() if run.data.tags.get(name) != value}
+        if not (metrics or files or tags) and run.info.status == "FINISHED":
+            return False
+        self._fill(run.info.run_id, metrics, {name: summary.files[name] for name in files}, tags)
+        return True
+
+    def _fill(
+        self, run_id: str, metrics: Mapping[str, float], files: Mapping[str, str], tags: Mapping[str, str]
+    ) -> None:
+        """Tags are last, for they say that all before is there."""
         from mlflow.entities import Metric, RunTag
 
         now = int(time.time() * 1000)
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, float(value), now, 0) for name, value in summary.metrics.items()],
-            tags=[RunTag(*each) for each in summary.tags.items()],
-        )
-        for name, text in summary.files.items():
+        self._client.log_batch(run_id, metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()])
+        for name, text in files.items():
             self._client.log_text(run_id, text, name)
+        self._client.log_batch(run_id, tags=[RunTag(*each) for each in tags.items()])
         self._client.set_terminated(run_id, "FINISHED")
-        return run_id
 
-    def _sole_summary(self, experiment: str, summary: Summary) -> "Run | None":
-        """The oldest; another one, which a lost reply left behind, is deleted."""
-        from mlflow.entities import ViewType
-
-        which = f"tags.kind = 'summary' and tags.`summary.of` = '{summary.study.name}'"
-        found = self._client.search_runs([experiment], which, ViewType.ALL, max_results=100)
-        oldest, *others = sorted(found, key=_age) or [None]
-        for each in others:
-            if each and each.info.lifecycle_stage == "active":
-                self._delete(each.info.run_id)
-        return oldest
+    @property
+    def _takes_files(self) -> bool:
+        """Not a database that is no file of this machine: the files of its runs are its server's to receive."""
+        return bool(database(self._uri) or re.match(r"https?://", self._uri))
 
     def _verify(self, study: str, marks: Mapping[str, Mark]) -> None:
         """Look for the study's runs, for those that nobody came to label, and for the rest of those that were marked.
@@ -161,19 +172,23 @@ class View:
             return None
         return self._folder.resolve().as_uri() if database(self._uri) else f"mlflow-artifacts:/{name}"
 
-    def _run(self, exhibit: Exhibit) -> str:
+    def _run(self, exhibit: Exhibit) -> "Run":
         """The trial's run, found or made, with every parameter: whoever made it may not have come to them."""
         from mlflow.entities import Param
 
-        run = self._sole(exhibit) or self._made(exhibit)
+        run = self._trials(exhibit) or self._made(exhibit)
+        self._restore(run)
+        params = [Param(*each) for each in exhibit.params().items() if each[0] not in run.data.params]
+        for start in range(0, len(params), PARAMS_PER_CALL):
+            self._client.log_batch(run.info.run_id, params=params[start : start + PARAMS_PER_CALL])
+        return run
+
+    def _restore(self, run: "Run") -> None:
+        """Where somebody has deleted it."""
         if run.info.lifecycle_stage != "active":
             self._client.restore_run(run.info.run_id)
             if DOUBLE in run.data.tags:
                 self._client.delete_tag(run.info.run_id, DOUBLE)
-        params = [Param(*each) for each in exhibit.params().items() if each[0] not in run.data.params]
-        for start in range(0, len(params), PARAMS_PER_CALL):
-            self._client.log_batch(run.info.run_id, params=params[start : start + PARAMS_PER_CALL])
-        return run.info.run_id
 
     def _made(self, exhibit: Exhibit) -> "Run":
         """A new run, unless another publisher, who does not share our lock, made one at the same time."""
@@ -183,20 +198,21 @@ class View:
             self._experiments[_experiment(exhibit.arm)],
             start_time=exhibit.started,
             run_name=exhibit.name,
-            tags={"key": exhibit.key, "arm": exhibit.arm.name, "seed": str(exhibit.seed)},
+            tags={"key": exhibit.key, "arm": exhibit.arm.name, "seed": str(exhibit.seed), NOTE: exhibit.note},
         )
         if first:
             self._doubted.discard(exhibit.key)
-        return self._sole(exhibit) or made
+        return self._trials(exhibit) or made
 
-    def _sole(self, exhibit: Exhibit) -> "Run | None":
-        """The oldest run of the trial's key, and if they are of one age the one whose id comes first, so that every
+    def _trials(self, exhibit: Exhibit) -> "Run | None":
+        return self._sole(self._experiments[_experiment(exhibit.arm)], exhibit.key)
+
+    def _sole(self, experiment: str, key: str) -> "Run | None":
+        """The oldest run of this key, and if they are of one age the one whose id comes first, so that every
         publisher keeps the same; one that was deleted only if there is no other. Others are marked, and deleted."""
         from mlflow.entities import ViewType
 
-        found = self._client.search_runs(
-            [self._experiments[_experiment(exhibit.arm)]], f"tags.key = '{exhibit.key}'", ViewType.ALL, max_results=100
-        )
+        found = self._client.search_runs([experiment], f"tags.key = '{key}'", ViewType.ALL, max_results=100)
         oldest, *others = sorted(found, key=_age) or [None]
         for each in others:
             if oldest and each and each.info.lifecycle_stage == "active" and DOUBLE not in each.data.tags:
@@ -219,11 +235,11 @@ class View:
         while metrics := [Metric(*point) for point in islice(points, METRICS_PER_CALL)]:
             self._client.log_batch(run_id, metrics=metrics)
 
-    def _label(self, run_id: str, exhibit: Exhibit) -> None:
+    def _label(self, run_id: str, exhibit: Exhibit, studies: set[str]) -> None:
         """Tags, which may change, and the run's state: last, for they say that all before is there."""
         from mlflow.entities import RunTag
 
-        tags, status = exhibit.tags(), exhibit.standing["status"]
+        tags, status = exhibit.tags() | {"studies": ", ".join(sorted(studies))[:5000]}, exhibit.standing["status"]
         self._client.log_batch(run_id, tags=[RunTag(*each) for each in tags.items()])
         if "reason" not in tags and "reason" in self._client.get_run(run_id).data.tags:
             self._client.delete_tag(run_id, "reason")
@@ -256,6 +272,11 @@ def _client(uri: str) -> "MlflowClient":
 
 def _experiment(arm: RecordedArm) -> str:
     return str(arm.network["data"])
+
+
+def _studies(run: "Run") -> set[str]:
+    """Whose tag it carries."""
+    return {name.removeprefix("study.") for name in run.data.tags if name.startswith("study.")}
 
 
 def _age(run: "Run") -> tuple[bool, bool, int, str]:

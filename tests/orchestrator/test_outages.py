@@ -22,7 +22,8 @@ from tracked import Proxy, Served, until
 from orchestrator.ledger import Ledger
 from orchestrator.studies import RecordedStudy, write_study
 from orchestrator.tracking.addresses import default_uri
-from orchestrator.tracking.publisher import Publisher, TrackingError
+from orchestrator.tracking.publisher import Publisher, TrackingError, summarise
+from orchestrator.tracking.summaries import Summary
 from orchestrator.tracking.view import DOUBLE
 
 pytest.importorskip("mlflow")
@@ -109,6 +110,33 @@ def caught_up(publisher: Publisher, of: RecordedStudy) -> None:
             return False
 
     until(done, 120)
+
+
+SUMMARY_PATHS = ["runs/create", "runs/search", "runs/log-batch", "mlflow-artifacts", "runs/update"]
+
+
+@pytest.mark.parametrize("mode", ["error", "drop"])
+@pytest.mark.parametrize("request_path", SUMMARY_PATHS, ids=[path.split("/")[-1] for path in SUMMARY_PATHS])
+def test_a_summary_is_one_whatever_is_lost_and_costs_few_requests(
+    request_path: str, mode: str, proxy: Proxy, server: Served, tmp_path: Path, number: int
+) -> None:
+    """The next time nothing is doubled and nothing is missing; a time after that, nothing is sent."""
+    ledger, of = Ledger(tmp_path / "results"), replace(study(number), name=f"summed-{number}")
+    summary = Summary(study=of, metrics={"trials_finished": 1.0}, files={"report.html": "<p>", "report.csv": "a"})
+    proxy.behave(mode, only=request_path, times=1)
+    with pytest.raises(TrackingError, match="the ledger has it all"):
+        summarise(ledger, summary, proxy.url)
+    summarise(ledger, summary, proxy.url)
+    client = MlflowClient(tracking_uri=server.url)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    (run,) = client.search_runs(experiments, f"tags.key = '{summary.key}'", ViewType.ALL)
+    assert run.data.metrics == {"trials_finished": 1.0}
+    assert run.info.status == "FINISHED"
+    assert {each.path for each in client.list_artifacts(run.info.run_id)} == {"report.html", "report.csv"}
+    proxy.seen.clear()
+    assert not summarise(ledger, summary, proxy.url)
+    assert not [each for each in proxy.seen if "search" not in each and "get-by-name" not in each]
+    assert len(proxy.seen) <= 4
 
 
 @pytest.mark.parametrize("mode", ["refuse", "freeze", "error", "drop"])

@@ -16,8 +16,9 @@ from tracked import Postgres, Served, ask, postgres_programs, until
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import server as module
 from orchestrator.tracking.addresses import with_driver, without_password
-from orchestrator.tracking.publisher import Publisher, TrackingError, publish
+from orchestrator.tracking.publisher import Publisher, TrackingError, publish, summarise
 from orchestrator.tracking.server import SECRET, Server, ServerError, Unavailable
+from orchestrator.tracking.summaries import Summary
 from orchestrator.tracking.view import DOUBLE
 
 pytest.importorskip("mlflow")
@@ -336,6 +337,9 @@ def test_the_database_alone_will_do(database: Postgres, tmp_path: Path, monkeypa
     attempted(ledger, 2)
     assert publisher.publish(of) == 1
     assert publish(ledger, of, database.uri) == 0
+    summary = Summary(study=of, metrics={"trials_finished": 1}, files={"report.html": "<p>"})
+    assert summarise(ledger, summary, database.uri)  # without its files, which are the server's to receive
+    assert not summarise(ledger, summary, database.uri)
     assert histories(with_driver(database.uri), 2)["toy-2"] == committed(ledger, 2)
 
 

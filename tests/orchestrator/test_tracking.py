@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -531,31 +532,91 @@ def summaries(ledger: Ledger) -> list[MlflowRun]:
     return [run for run in published(ledger) if run.data.tags.get("kind") == "summary"]
 
 
+def kept_file(ledger: Ledger, run: MlflowRun, name: str, folder: Path) -> str:
+    client = MlflowClient(tracking_uri=default_uri(ledger.root))
+    return Path(client.download_artifacts(run.info.run_id, name, str(folder))).read_text()
+
+
 def test_a_study_has_one_summary_with_its_page_and_tables(ledger: Ledger, tmp_path: Path) -> None:
     """However often it is shown: the newest numbers and files, and the tags that a list is filtered by."""
     uri = default_uri(ledger.root)
     attempted(ledger)
     publish(ledger, toy.study(toy.trial(0)), uri)
-    first = summarise(ledger, summary_of(0, "<p>old</p>"), uri)
-    assert summarise(ledger, summary_of(1, "<p>new</p>"), uri) == first
+    assert summarise(ledger, summary_of(0, "<p>old</p>"), uri)
+    assert summarise(ledger, summary_of(1, "<p>new</p>"), uri)
     (run,) = summaries(ledger)
-    assert (run.info.run_id, run.info.run_name, run.info.status) == (first, "toys (summary)", "FINISHED")
+    assert (run.info.run_name, run.info.status) == ("toys (summary)", "FINISHED")
     assert run.data.metrics == {"trials_finished": 1.0}
-    assert run.data.tags["study.toys"] == "yes"
+    expected = {"study.toys": "yes", "studies": "toys", "arms": "1", "trials": "1"}
+    assert {name: run.data.tags[name] for name in expected} == expected
     client = MlflowClient(tracking_uri=uri)
-    assert {each.path for each in client.list_artifacts(first)} == {"report.html", "report.csv"}
-    assert Path(client.download_artifacts(first, "report.html", str(tmp_path))).read_text() == "<p>new</p>"
+    assert {each.path for each in client.list_artifacts(run.info.run_id)} == {"report.html", "report.csv"}
+    assert kept_file(ledger, run, "report.html", tmp_path) == "<p>new</p>"
+
+
+def test_what_a_summarys_note_filters_by_are_the_trials(ledger: Ledger) -> None:
+    uri = default_uri(ledger.root)
+    attempted(ledger)
+    publish(ledger, toy.study(toy.trial(0)), uri)
+    summarise(ledger, summary_of(1, "a"), uri)
+    (summary,) = summaries(ledger)
+    *_, which, _ = summary.data.tags["mlflow.note.content"].split("`")
+    found = MlflowClient(tracking_uri=uri).search_runs([summary.info.experiment_id], which)
+    assert [run.info.run_name for run in found] == ["toy-0.s0"]
+
+
+def test_a_summary_that_has_not_changed_is_left_as_it_is(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written, no file is sent again; of two files the one that changed is."""
+    uri = default_uri(ledger.root)
+    summarise(ledger, summary_of(1, "a"), uri)
+    (before,) = summaries(ledger)
+    sent: list[str] = []
+    log_text = MlflowClient.log_text
+    monkeypatch.setattr(MlflowClient, "log_text", lambda *given: sent.append(given[3]) or log_text(*given))
+    assert not summarise(ledger, summary_of(1, "a"), uri)
+    (after,) = summaries(ledger)
+    assert (sent, after.to_dictionary()) == ([], before.to_dictionary())
+    assert summarise(ledger, summary_of(1, "b"), uri)
+    assert sent == ["report.html"]
+    history = MlflowClient(tracking_uri=uri).get_metric_history(after.info.run_id, "trials_finished")
+    assert [each.value for each in history] == [1.0]
 
 
 def test_a_second_summary_that_a_lost_reply_left_is_deleted(ledger: Ledger) -> None:
     uri, client = default_uri(ledger.root), MlflowClient(tracking_uri=default_uri(ledger.root))
-    first = summarise(ledger, summary_of(1, "a"), uri)
-    experiment = client.get_run(first).info.experiment_id
-    client.create_run(experiment, run_name="toys (summary)", tags=summary_of(1, "a").tags)
+    summarise(ledger, summary_of(1, "a"), uri)
+    (first,) = summaries(ledger)
+    client.create_run(first.info.experiment_id, tags={"key": summary_of(1, "a").key, "kind": "summary"})
     assert len(summaries(ledger)) == 2
-    kept = summarise(ledger, summary_of(1, "b"), uri)
-    assert [run.info.run_id for run in summaries(ledger)] == [kept]
-    assert summarise(ledger, summary_of(1, "c"), uri) == kept
+    for page in "bc":
+        summarise(ledger, summary_of(1, page), uri)
+        assert [run.info.run_id for run in summaries(ledger)] == [first.info.run_id]
+
+
+def test_a_deleted_summary_is_restored(ledger: Ledger) -> None:
+    uri, client = default_uri(ledger.root), MlflowClient(tracking_uri=default_uri(ledger.root))
+    summarise(ledger, summary_of(1, "a"), uri)
+    (first,) = summaries(ledger)
+    client.delete_run(first.info.run_id)
+    summarise(ledger, summary_of(1, "a"), uri)
+    assert [run.info.run_id for run in summaries(ledger)] == [first.info.run_id]
+
+
+def test_a_file_that_did_not_arrive_is_sent_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What says that it is there is written after it."""
+    uri = default_uri(ledger.root)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_text", full)
+        with pytest.raises(TrackingError, match="No space left on device; the ledger has"):
+            summarise(ledger, summary_of(1, "a"), uri)
+    assert summarise(ledger, summary_of(1, "a"), uri)
+    (run,) = summaries(ledger)
+    files = MlflowClient(tracking_uri=uri).list_artifacts(run.info.run_id)
+    assert (run.info.status, len(files)) == ("FINISHED", 2)
 
 
 def test_a_summary_is_no_trial(ledger: Ledger) -> None:
@@ -573,13 +634,46 @@ def test_a_summary_that_cannot_be_shown_is_one_line(ledger: Ledger) -> None:
         summarise(ledger, summary_of(0, "a"), "http://127.0.0.1:9")
 
 
+# How runs read
+
+
 def test_a_run_reads_well_by_itself(ledger: Ledger) -> None:
     """Tags to filter by, a note that says what it is and where all of it stands, costs as facts of the machine."""
     attempted(ledger)
     publish(ledger, toy.study(toy.trial(0)), default_uri(ledger.root))
     (run,) = published(ledger)
     tags = run.data.tags
-    assert (tags["kind"], tags["paper"]) == ("trial", "yes")
+    assert (tags["kind"], tags["paper"], tags["studies"]) == ("trial", "yes", "toys")
     assert tags["arm"] in tags["mlflow.note.content"]
     assert "`ablate show" in tags["mlflow.note.content"]
     assert "system/images_per_second" in run.data.metrics
+
+
+def test_a_description_that_somebody_wrote_stays(ledger: Ledger) -> None:
+    """Of a trial that goes on, of one that is published anew, and of a summary."""
+    uri, of = default_uri(ledger.root), toy.study(toy.trial(0))
+    client = MlflowClient(tracking_uri=uri)
+    attempted(ledger, until=4)
+    publish(ledger, of, uri)
+    summarise(ledger, summary_of(0, "a"), uri)
+    for run in published(ledger):
+        client.set_tag(run.info.run_id, "mlflow.note.content", "mine")
+    attempted(ledger)
+    publish(ledger, of, uri)
+    for mark in (ledger.root / "published").glob("*.json"):
+        mark.unlink()
+    publish(ledger, of, uri)
+    summarise(ledger, summary_of(1, "b"), uri)
+    assert [run.data.tags["mlflow.note.content"] for run in published(ledger)] == ["mine", "mine"]
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["remembering", "forgetting"])
+def test_a_run_lists_the_studies_that_ask_for_it(ledger: Ledger, forget: bool) -> None:
+    uri = default_uri(ledger.root)
+    attempted(ledger)
+    for name in ("toys", "more", "toys"):
+        publish(ledger, replace(toy.study(toy.trial(0)), name=name), uri)
+        for mark in (ledger.root / "published").glob("*.json") if forget else ():
+            mark.unlink()
+    (run,) = published(ledger)
+    assert run.data.tags["studies"] == "more, toys"

@@ -25,7 +25,7 @@ from ablations.cli.options import (
     see_directory,
 )
 from ablations.cli.output import print_json, stderr, stdout
-from ablations.cli.tracking import where_seen
+from ablations.cli.tracking import places, where_seen
 from ablations.reader import StudyError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def report(
     runs = list(runs)
     written = {run.key: results / "studies" / TRIAL_PAGES / f"{run.key}.html" for run in runs}
     beside = {key: page for key, page in written.items() if page.is_file()}
-    _write_page(path, record, runs, made_by(*command) | _places(record, results, tracking), beside)
+    _write_page(path, record, runs, made_by(*command) | places(record, results, tracking), beside)
     typer.echo(f"page: {path.resolve()}")
     typer.echo(f"MLflow: {where_seen(tracking, results)}")
 
@@ -141,18 +141,6 @@ def _write_page(
 
     links = {key: quote(_from(path, page)) for key, page in trial_pages.items()}
     write(path, render(record, runs, about=about, run_pages=links))
-
-
-def _places(record: "RecordedStudy", results: Path, tracking: str | None = None) -> dict[str, str]:
-    """What the results say of the data, and the server where the runs can be seen, if there is one."""
-    from orchestrator.ledger import Ledger
-    from orchestrator.runs import fingerprints
-    from orchestrator.tracking.addresses import without_password
-
-    found = {f"data, {name}": told for name, told in fingerprints(record, Ledger(results)).items()}
-    if tracking and tracking.startswith(("http://", "https://")):
-        found["mlflow"] = without_password(tracking)
-    return found
 
 
 def _report_text(
@@ -197,9 +185,7 @@ def _report_all(results: Path, index_path: Path) -> None:
     pages = {study.name: beside / study.name / "report.html" for study in studies}
     trial_pages = _write_trial_pages(recorded, ledger, pages, index_path)
     for study, runs in recorded:
-        _write_page(
-            pages[study.name], study, runs, made_by("report", study.name) | _places(study, results), trial_pages
-        )
+        _write_page(pages[study.name], study, runs, made_by("report", study.name) | places(study, results), trial_pages)
     page = index_page(
         index_of(recorded, problems),
         about=made,

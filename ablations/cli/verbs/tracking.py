@@ -11,11 +11,10 @@ from ablations.cli.directories import refuse_read_only
 from ablations.cli.exits import UNREACHABLE, fail
 from ablations.cli.loading import made_by, record_of
 from ablations.cli.options import RESULTS, ResultsOption, StudyArgument, TrackingOption
-from ablations.cli.tracking import tracking_uri
+from ablations.cli.tracking import places, tracking_uri
 from ablations.reader import StudyError
 
 if TYPE_CHECKING:
-    from orchestrator.ledger import Ledger
     from orchestrator.studies import RecordedStudy
     from orchestrator.tracking.summaries import Summary
 
@@ -36,24 +35,25 @@ def publish(study: StudyArgument, results: ResultsOption = RESULTS, tracking: Tr
     refuse_read_only(results)
     try:
         touched = copy(ledger, record, uri)
-        summarise(ledger, _summary(record, ledger, uri), uri)
+        summarise(ledger, _summary(study, record, results, tracking), uri)
     except TrackingError as error:
         fail(str(error), UNREACHABLE)
     typer.echo(f"{touched} runs brought up to date")
 
 
-def _summary(record: "RecordedStudy", ledger: "Ledger", uri: str) -> "Summary":
+def _summary(study: str, record: "RecordedStudy", results: Path, tracking: str | None) -> "Summary":
     """The study's page, its tables and claims as files, and how far it is in numbers."""
     from collections import Counter
 
+    from orchestrator.ledger import Ledger
     from orchestrator.runs import read_runs
     from orchestrator.tracking.summaries import Summary
     from reports.page import render
     from reports.report import report_of
     from reports.texts import WRITERS
 
-    runs = read_runs(record, ledger)
-    said = {**made_by("report", record.name), "mlflow": uri}
+    runs = read_runs(record, Ledger(results))
+    said = made_by("report", study) | places(record, results, tracking)
     report = report_of(record, runs, said)
     outcomes, answers = (
         Counter(run.outcome.value for run in runs),
@@ -61,7 +61,7 @@ def _summary(record: "RecordedStudy", ledger: "Ledger", uri: str) -> "Summary":
     )
     metrics = {f"trials_{name}": outcomes[name] for name in ("finished", "diverged", "failed", "running", "missing")}
     metrics |= {f"claims_{name}": answers[name] for name in ("holds", "fails", "undecided")}
-    files = {f"report.{form}": WRITERS[form](report) for form in WRITERS}
+    files = {f"report.{'tex' if form == 'latex' else form}": write(report) for form, write in WRITERS.items()}
     return Summary(study=record, metrics=metrics, files={"report.html": render(record, runs, about=said), **files})
 
 
