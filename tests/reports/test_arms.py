@@ -1,6 +1,7 @@
 """Which arms may stand side by side, and that no two of them, and no two sets of them, read alike."""
 
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -139,20 +140,24 @@ def _with_curves(arm: RecordedArm, end: float) -> list[Run]:
 
 
 def test_on_the_page_no_two_arms_and_no_two_tables_read_alike() -> None:
-    """Captions of tables, lines of the figure, the rows of arms, the words of a verdict."""
+    """Captions of tables, lines of figures, their titles, the rows of arms, the words of a verdict."""
     recorded = [digits(**options) for options in VARIANTS]
     runs = [run for number, arm in enumerate(recorded) for run in _with_curves(arm, 5.0 + number)]
     arms = gather(make_study(recorded), runs)
     *pivots, every = TABLES["table"](arms)
-    (figure,) = FIGURES["curves"](arms)
+    figures = FIGURES["curves"](arms)
+    assert len(figures) == 1  # so many sets of arms are drawn together
     for texts in (
         [table.caption for table in pivots],
-        [line.label for panel in figure.panels for line in panel.lines],
+        [line.label for figure in figures for panel in figure.panels for line in panel.lines],
         [row.entries[0].text for row in every.rows],
     ):
         assert len(texts) == len(set(texts)) == len(VARIANTS)
     study = make_study(recorded, claims=[{"id": "own", "say": "test_error(A, 20, split) < 1"}])
     assert judge(study, runs)[0].statistic.startswith("ResNet-20 A split 9.00 (3)")
+    few = FIGURES["curves"](arms[:2])
+    assert all((one.title, one.caption) != (other.title, other.caption) for one, other in combinations(few, 2))
+    assert len(few) == 2
 
 
 def test_the_papers_arms_on_two_data_sets_are_told_apart() -> None:
