@@ -58,7 +58,7 @@ def large_study(runs: int) -> RecordedStudy:
         for rate, shortcut, depth in product(RATES[:rates], SHORTCUTS, DEPTHS[:depths])
     ]
     return make_study(
-        arms, name=f"runs-{runs}", claims=CLAIMS, tables=("table-6", "table"), figures=("figure-6", "curves")
+        arms, name=f"runs-{runs}", claims=CLAIMS, tables=("table-6", "table"), figures=("curves", "costs")
     )
 
 

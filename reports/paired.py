@@ -162,13 +162,18 @@ def _seen(kept: Callable[[], bytes], told: str) -> _Mistakes:
     return _Mistakes(by_top=by_top, images=sha256(found.labels.tobytes()).hexdigest())
 
 
+def _kept(of: Sample) -> tuple[str, int]:
+    """Raises ValueError for an error that was not counted over predictions that are kept."""
+    if of.metric is None or of.metric not in FILES:
+        raise ValueError(f"no predictions are kept of {of.metric}")
+    if of.metric in (Metric.LAST_TEST, Metric.LAST_TEST_TOP5) and of.arm.arm.recipe.get("precise_bn"):
+        raise ValueError(f"the predictions of {of.label} are those of its precise_test_error")
+    return FILES[of.metric]
+
+
 def _mistakes(run: Run, of: Sample) -> _Mistakes:
     """Raises LedgerError where none are kept, ValueError where they are not those that the error was counted over."""
-    if of.metric not in FILES:
-        raise ValueError(f"no predictions are kept of {of.metric}")
-    file, top = FILES[of.metric]
-    if of.metric in (Metric.LAST_TEST, Metric.LAST_TEST_TOP5) and of.arm.arm.recipe.get("precise_bn"):
-        raise ValueError(f"the predictions of {run.name} are those of its precise_test_error")
+    file, top = _kept(of)
     if file not in run.kept:
         raise LedgerError(f"{run.name}: kept no {file}")
     found = _seen(run.kept[file], f"{run.name}: {file}")
@@ -183,6 +188,5 @@ def _shares(mistakes: "list[_Mistakes]", of: Sample) -> "NDArray[np.bool_] | NDA
     """(N,): on each image whether the run was mistaken, or what share of the runs."""
     import numpy as np
 
-    assert of.metric is not None
-    wrong = [each.by_top[FILES[of.metric][1]] for each in mistakes]
+    wrong = [each.by_top[_kept(of)[1]] for each in mistakes]
     return wrong[0] if len(wrong) == 1 else np.mean(wrong, axis=0)

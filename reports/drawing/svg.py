@@ -26,7 +26,7 @@ WIDTH, HEIGHT = 440.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 48.0, 78.0, 8.0, 44.0
 ROW = 22.0
 """Height of a bar with what is around it."""
-SEEN = 200
+SEEN = 160
 """Points of a line: a drawing has some 300 pixels for them."""
 LETTER = 7.0
 """Width of a letter of 12 pixels, about: enough to leave room for names."""
@@ -181,16 +181,13 @@ def _line(box: _Box, line: Line) -> str:
 
 
 def _markers(box: _Box, line: Line, ink: str) -> str:
-    found = []
+    filled = f"fill:var(--c-paper,{THEMES['paper'][0]})" if line.paper else _ink(ink, "fill")
+    found = [f'<g style="{filled};{_ink(ink)}">']
     for x, middle, low, high in zip(line.x, line.median, line.low, line.high, strict=True):
-        at = f'cx="{_number(box.x(x))}" cy="{_number(box.y(middle))}"'
         if high > low:
-            found.append(
-                f'<path d="M{_number(box.x(x))} {_number(box.y(low))}V{_number(box.y(high))}" style="{_ink(ink)}"/>'
-            )
-        filled = f"fill:var(--c-paper,{THEMES['paper'][0]})" if line.paper else _ink(ink, "fill")
-        found.append(f'<circle {at} r="3.6" style="{filled};{_ink(ink)}"/>')
-    return "".join(found)
+            found.append(f'<path d="M{_number(box.x(x))} {_number(box.y(low))}V{_number(box.y(high))}"/>')
+        found.append(f'<circle cx="{_number(box.x(x))}" cy="{_number(box.y(middle))}" r="3.6"/>')
+    return "".join([*found, "</g>"])
 
 
 def _names(box: _Box) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.cells import Cell, Metric
 from reports.names import anchor, clean, prose
+from reports.page.packing import packed
 from reports.page.runs import SHOWN, Place
 from reports.tables import Table
 from reports.tables.entries import Entry
@@ -76,7 +77,7 @@ def _sheet(table: Table, runs: Mapping[str, Place]) -> Sheet:
             ],
             "rows": [[data for _, data in line] for line in lines],
             "quoted": [place for place, row in enumerate(table.rows) if row.quoted],
-            "cells": [_cell(name, entry, gap, runs) for name, entry, gap in known],
+            "cells": _cells([_cell(name, entry, gap, runs) for name, entry, gap in known]),
         },
     )
 
@@ -156,13 +157,19 @@ def _cell(name: str, entry: Entry, gap: str, runs: Mapping[str, Place]) -> dict[
         "low": _value(low),
         "high": _value(high),
         "runs": _rows(cell, runs),
-        "absent": [prose(each) for each in cell.absent],
+        "absent": tuple(prose(each) for each in cell.absent),
         "gap": prose(gap),
     }
-    return {name: value for name, value in found.items() if value not in (None, "", [])}
+    return {name: value for name, value in found.items() if value not in (None, "", ())}
 
 
-def _rows(cell: Cell, runs: Mapping[str, Place]) -> list[int]:
+def _cells(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """As columns: an arm's measurements have much in common."""
+    names = dict.fromkeys(name for cell in cells for name in cell)
+    return {name: packed([cell.get(name) for cell in cells]) for name in names}
+
+
+def _rows(cell: Cell, runs: Mapping[str, Place]) -> tuple[int, ...]:
     """First row and number of rows, for each stretch of rows that follow each other."""
     found: list[int] = []
     for row in (runs[key].row for key in cell.keys):
@@ -170,7 +177,7 @@ def _rows(cell: Cell, runs: Mapping[str, Place]) -> list[int]:
             found[-1] += 1
         else:
             found += [row, 1]
-    return found
+    return tuple(found)
 
 
 def _lost(cell: Cell) -> str:

@@ -44,6 +44,14 @@ const unpacked = (column) => {
   return values;
 };
 
+const records = (columns) => {
+  const lists = Object.entries(columns).map(([name, column]) => [name, unpacked(column)]);
+  const count = lists.length ? lists[0][1].length : 0;
+  return Array.from({ length: count }, (_, place) =>
+    Object.fromEntries(lists.filter(([, values]) => values[place] !== null).map(([name, values]) => [name, values[place]])),
+  );
+};
+
 // Sorting: the empty last in either direction
 
 const order = (a, b, falling) => {
@@ -223,6 +231,7 @@ const tableRow = (table, row) => {
 };
 
 tablesData.tables.forEach((table) => {
+  table.cells = records(table.cells);
   table.rows.forEach((fields, row) => {
     fields.forEach((field) => {
       if (field && field[0] === "m") cellPlaces.set(table.cells[field[4]].id, [table, row, table.cells[field[4]]]);

@@ -14,7 +14,7 @@ from ablations.trials import recorded, trials
 
 SIZES = {
     "cifar10-construction": (7, 35),
-    "cifar10-protocol": (23, 115),
+    "cifar10-protocol": (24, 120),
     "cifar10-regularisation": (8, 24),
     "cifar10-depth": (11, 51),
     "cifar10-jpeg-depth": (11, 51),
@@ -116,7 +116,7 @@ def test_the_protocol_departs_in_one_point_at_a_time() -> None:
             for arm in others
         ]
         assert all(len(each) == 1 or each == {"schedule", "held_out", "patience"} for each in departures)
-    assert len({arm.name for arm in arms}) == 23
+    assert len({arm.name for arm in arms}) == 24
 
 
 def test_the_construction_s_parents_are_its_own_arms() -> None:

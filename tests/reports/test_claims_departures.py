@@ -238,6 +238,35 @@ def test_sc_08_asks_for_half_of_the_gap():
     assert "padding: duplicate" in judged("SC-08", zeros, projected).reason
 
 
+def test_sc_08_takes_averages_where_nothing_is_duplicated():
+    zeros, projected = arm(residual(56), 7.5, 0.2), arm(residual(56, "B"), 6.5, 0.2)
+    average, duplicate = (residual(56, padding=fill) for fill in ("average", "duplicate"))
+    alone = judged("SC-08", zeros, projected, arm(average, 6.6, 0.2))
+    assert (alone.verdict, "A average" in alone.statistic) == (HOLDS, True)
+    both = judged("SC-08", zeros, projected, arm(average, 6.6, 0.2), arm(duplicate, 7.4, 0.2))
+    assert both.verdict is FAILS
+
+
+def test_sc_09_names_the_width_that_it_needs():
+    """The one at which B is nearest in size to C; on CIFAR-10 none is near."""
+    asked = judged("SC-09", arm(imagenet(34, "C"), 7, 0.1)).reason
+    assert asked.endswith("needs C and imagenet-resnet-34-B-w65 (`width: 65`), which is not in this study")
+    assert (
+        "no whole width comes within 5 % of cifar10-resnet-56-C" in judged("SC-09", arm(residual(56, "C"), 7, 0)).reason
+    )
+
+
+def test_sc_09_takes_the_nearest_in_size():
+    """66 filters are too many by 2 %, 65 too few by 1 %."""
+    nets = [replace(imagenet(34, "C")), *[replace(imagenet(34, "B"), width=width) for width in (66, 65)]]
+    measured = [arm(net, 7, 0.1) for net in nets]
+    crops = [
+        (made, [replace(run, result={**run.result, "last_ten_crop_error": 24.2 + run.seed / 10}) for run in runs])
+        for made, runs in measured
+    ]
+    assert "ResNet-34 B w65" in judged("SC-09", *crops).statistic
+
+
 def test_sc_09_counts_projections_and_widens_b():
     everywhere, wider = residual(20, "C"), residual(20, "B", width=16)
     assert wider.variant == ""

@@ -1,29 +1,14 @@
 """Columns that were packed are the same when they are unpacked, and shorter."""
 
-import base64
 import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unpacking import unpacked
 
 from reports.page.packing import FEW, packed
-
-
-def unpacked(column: Any) -> list[Any]:
-    """As slowly as the page's script reads it."""
-    if isinstance(column, list):
-        return column
-    if "base64" in column:
-        text, digits = base64.b64decode(column["base64"]).hex(), column["hex"]
-        words = [text[at : at + digits] for at in range(0, len(text), digits)]
-        return [None if set(word) == {"0"} else word for word in words]
-    if "at" in column:
-        return [column["of"][place] for place in column["at"]]
-    pairs = zip(column["times"][::2], column["times"][1::2], strict=True)
-    return [column["of"][place] for place, count in pairs for _ in range(count)]
-
 
 words = st.sampled_from(["a", "b", "0a", "ff", "", "long" * 9])
 values = st.one_of(st.none(), st.integers(-9, 9), st.floats(0, 9).map(lambda each: round(each, 2)), words)

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 from synthetic import DEPTH_CLAIMS, digits, imagenet_like, make_arm, make_run, make_runs, make_study, paper_like
+from unpacking import cells_of
 
 from models.spec import Network
 from orchestrator.runs import Curve, Outcome, Run
@@ -174,10 +175,21 @@ def test_what_is_missing_is_said_with_reasons():
     assert "8 without a final number, and why" in page.text
 
 
+def test_a_measurement_tells_its_runs_by_stretches_and_its_gaps_once():
+    """Of seven seeds the third and the sixth gave nothing; why stands in the measurement, not again in its row."""
+    arm = make_arm(Network(depth=20), seeds=7)
+    runs = [run if run.seed not in (2, 5) else replace(run, outcome=Outcome.FAILED) for run in make_runs(arm, 9, 1)]
+    table = page_of((make_study([arm]), runs)).data("tables-data")["tables"][-1]
+    for cell in cells_of(table):
+        assert cell["runs"] == [0, 2, 3, 2, 6, 1]
+        assert cell["absent"] == [f"s{seed}: failed: no reason was recorded" for seed in (2, 5)]
+    assert [field[3] for field in table["rows"][0] if field and field[0] == "m"] == [0] * len(cells_of(table))
+
+
 def test_every_number_leads_to_its_runs(depth: Page):
     """Without a script to the first of them; with one to what is known of it, and to exactly its runs."""
     data = depth.data("tables-data")
-    cells = {cell["id"]: cell for table in data["tables"] for cell in table["cells"]}
+    cells = {cell["id"]: cell for table in data["tables"] for cell in cells_of(table)}
     links = [each for each in depth.all("a") if each.get("class") == "value"]
     drawn = [each["id"] for each in depth.all("td") if (each.get("id") or "").startswith("cell-")]
     assert len(cells) > 40
@@ -195,9 +207,9 @@ def test_every_number_leads_to_its_runs(depth: Page):
 
 def test_the_difference_to_the_paper_is_told_with_a_number(depth: Page):
     table = next(each for each in depth.data("tables-data")["tables"] if each["id"] == "table-6")
-    told = {cell["arm"]: cell.get("gap") for cell in table["cells"] if cell["metric"] == "last_test_error"}
+    told = {cell["arm"]: cell["gap"] for cell in cells_of(table) if cell["metric"] == "last_test_error"}
     assert told["cifar10-resnet-20-A"] == "+0.00 (8.75 against the paper's 8.75)"
-    assert all("gap" not in cell for cell in table["cells"] if cell["metric"] == "best_test_error")
+    assert all(cell["gap"] is None for cell in cells_of(table) if cell["metric"] == "best_test_error")
 
 
 def test_what_a_table_measures_is_told_of_every_run():
@@ -210,9 +222,9 @@ def test_what_a_table_measures_is_told_of_every_run():
     data = page.data("tables-data")
     (column,) = [each for each in data["runs"]["columns"] if each["title"] == "training images per second"]
     assert column["values"] == [1000.0 + place for place in range(12)]
-    places = [cell["id"] for table in data["tables"] for cell in table["cells"]]
+    places = [cell["id"] for table in data["tables"] for cell in cells_of(table)]
     assert len(places) == len(set(places)) == 12 + 4
-    assert data["tables"][0]["cells"][4]["runs"] == [4, 1]
+    assert cells_of(data["tables"][0])[4]["runs"] == [4, 1]
 
 
 def test_every_arm_says_how_it_departs_from_the_paper():
