@@ -89,7 +89,7 @@ def middle(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def opened(page: Path, *, ours: bool) -> tuple[dict[str, float], str]:
     """Medians over new browsers."""
-    found = []
+    found, name = [], ""
     for _ in range(REPEATS):
         with browser() as driver:
             found.append(loaded(driver, page) | (used(driver) if ours else {}))
