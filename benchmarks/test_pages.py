@@ -27,14 +27,14 @@ from reports.figures import FIGURES
 
 REPEATS = 3
 PROGRAM = (
-    "import re, sys\n"
+    "import re, time\n"
     "from ablations.cli import main\n"
     "try:\n"
     "    main()\n"
     "finally:\n"
-    "    print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
+    "    print(time.process_time(), re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
 )
-"""The command line, and at last the process's highest memory in KiB."""
+"""The command line, and at last the process's CPU seconds and highest memory in KiB."""
 GOALS: Mapping[int, Mapping[str, float]] = {
     100: {"page MB": 1.0, "warm build s": 2.0, "LCP ms": 500.0},
     1000: {"page MB": 1.5, "warm build s": 5.0, "LCP ms": 500.0},
@@ -42,7 +42,7 @@ GOALS: Mapping[int, Mapping[str, float]] = {
 }
 """At most these on a machine that does nothing else."""
 RATIOS: Mapping[str, float] = {"page MB": 0.2, "first chart ms": 0.4}
-"""Of plotly's default page."""
+"""Of plotly's default page of 40 lines: what both have whatever their data weighs most."""
 
 
 def built(results: Path, study: str, page: Path) -> dict[str, float]:
@@ -52,7 +52,8 @@ def built(results: Path, study: str, page: Path) -> dict[str, float]:
     started = time.perf_counter()
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
-    return {"build s": seconds, "peak MiB": int(ended.stdout.split()[-1]) / 1024}
+    cpu, memory = ended.stdout.split()[-2:]
+    return {"build s": seconds, "build CPU s": float(cpu), "peak MiB": int(memory) / 1024}
 
 
 def forget(folder: Path) -> None:
@@ -76,6 +77,7 @@ def plotlys_page(study: RecordedStudy, results: Path, page: Path) -> int:
         for name in study.figures
         for figure in FIGURES[name](arms)
         for panel in figure.panels
+        if panel.kind == "curves"
         for line in panel.lines
     ]
     traces = [go.Scatter(x=line.x, y=line.median, name=f"{line.label}, {line.metric}") for line in lines]
@@ -97,6 +99,16 @@ def opened(page: Path, *, ours: bool) -> tuple[dict[str, float], str]:
     return {"page MB": round(page.stat().st_size / 1e6, 3), **middle(found)}, name
 
 
+def over(runs: int, ours: Mapping[str, float], ratios: Mapping[str, float]) -> list[str]:
+    """The goals that were missed."""
+    missed = [f"{name} {ours[name]}, goal {most}" for name, most in GOALS[runs].items() if ours[name] > most]
+    if runs > min(GOALS):
+        return missed
+    return missed + [
+        f"{name} {ratios[name]} of plotly's, goal {most}" for name, most in RATIOS.items() if ratios[name] > most
+    ]
+
+
 def measured(runs: int, folder: Path) -> dict[str, Any]:
     study = write_large(folder / "results", runs)
     page, default = folder / "report.html", folder / "plotly.html"
@@ -106,15 +118,15 @@ def measured(runs: int, folder: Path) -> dict[str, Any]:
     lines = plotlys_page(study, folder / "results", default)
     ours, name = opened(page, ours=True)
     theirs, _ = opened(default, ours=False)
-    ours |= {"cold build s": round(cold["build s"], 2), "warm build s": warm["build s"], "peak MiB": warm["peak MiB"]}
+    ours |= {"cold build s": round(cold["build s"], 3), "warm build s": warm.pop("build s"), **warm}
+    ratios = {each: round(ours[each] / theirs[each], 3) for each in RATIOS}
     return {
         "arms": len(study.arms),
         "lines": lines,
         "ours": ours,
         "plotly's default page": theirs,
-        "ours / plotly's": {each: round(ours[each] / theirs[each], 3) for each in RATIOS},
-        "over the goal": {each: ours[each] for each, most in GOALS[runs].items() if ours[each] > most}
-        | {f"{each} / plotly's": most for each, most in RATIOS.items() if ours[each] > most * theirs[each]},
+        "ours / plotly's": ratios,
+        "over the goal": over(runs, ours, ratios),
         "browser": name,
     }
 

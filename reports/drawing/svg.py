@@ -256,17 +256,22 @@ def _bars(panel: Panel) -> str:
     )
     parts += [_text(x(at), bottom + 17, _label(at)) for at in places]
     parts.append(_text((left + right) / 2, bottom + 36, panel.x.title))
+    bars, ranges, labels, values = list[str](), list[str](), list[str](), list[str]()
     for place, (line, name) in enumerate(zip(panel.lines, names, strict=True)):
         y = TOP + ROW * (place + 0.5)
         (value,), (low,), (high,) = line.median, line.low, line.high
-        parts.append(_text(left - 8, y + 4, name, anchor="end"))
-        parts.append(
+        labels.append(f'<text x="{_number(left - 8)}" y="{_number(y + 4)}">{html.escape(clean(name))}</text>')
+        bars.append(
             f'<rect x="{left:g}" y="{_number(y - 6)}" width="{_number(max(0.5, x(value) - left))}" height="12" '
             f'rx="1.5" style="{_ink(named(line), "fill")}"/>'
         )
         if high > low:
-            parts.append(f'<path d="M{_number(x(low))} {_number(y)}H{_number(x(high))}" style="{_ink("text")}"/>')
-        parts.append(
-            _text(x(high) + 6, y + 4, f"{value:.3g}" if value < 1000 else f"{value:,.0f}", anchor="start", size=11)
-        )
+            ranges.append(f"M{_number(x(low))} {_number(y)}H{_number(x(high))}")
+        said = f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+        values.append(f'<text x="{_number(x(high) + 6)}" y="{_number(y + 4)}">{said}</text>')
+    filled = _ink("text", "fill")
+    parts += bars
+    parts += [f'<path d="{"".join(ranges)}" style="{_ink("text")}"/>'] if ranges else []
+    parts += [f'<g text-anchor="end" font-size="12" style="{filled}">', *labels, "</g>"]
+    parts += [f'<g font-size="11" style="{filled}">', *values, "</g>"]
     return "".join([*parts, "</svg>"])

@@ -204,7 +204,7 @@ const cellPlaces = new Map(); // id of a measurement -> [table, row, cell]
 const lostMark = (note) => {
   const mark = made("span", "lost", "!");
   mark.setAttribute("role", "img");
-  mark.setAttribute("aria-label", note);
+  mark.title = note;
   return mark;
 };
 
@@ -216,7 +216,7 @@ const tableRow = (table, row) => {
     const [kind, text, , , at] = field || ["e", ""];
     const note = noteOf(table, field || ["e"]);
     const cell = made("td", (table.columns[place].classes + " " + KINDS[kind]).trim());
-    if (note) cell.title = note;
+    if (note && !(kind === "m" && table.cells[at].absent)) cell.title = note;
     if (kind === "m") {
       const about = table.cells[at];
       const space = text.indexOf(" ");
