@@ -13,6 +13,8 @@ from orchestrator.tracking.thinning import Point, Thinning
 
 UNITS = {"%": "percent", "nats": "nats"}
 """In the names of MLflow's metrics."""
+NO_COSTS = ("iteration", "time", "seconds")
+"""Of a clock's record: when it was made, rather than what the training before it cost."""
 
 
 class Exhibit:
@@ -91,7 +93,7 @@ class Exhibit:
                 yield from _probed(probe, moment)
                 probe = next(probes, None)
             moment = int(made["time"] * 1000)
-            costs = {f"system/{name}": value for name, value in made.items() if name not in ("time", "seconds")}
+            costs = {f"system/{name}": value for name, value in made.items() if name not in NO_COSTS}
             for name, value in (record | costs).items():
                 if name != "iteration":
                     yield metric_name(name), float(value), moment, record["iteration"]
