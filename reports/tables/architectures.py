@@ -34,11 +34,6 @@ def _blocks(stages: Sequence[Stage], title: str) -> list[Entry]:
     return [printed(f"[{text}]" if repeated else text, note=title), *times]
 
 
-def _times_ten(number: float, digits: str = "") -> str:
-    """`3.86 × 10^9`; with the digits that were printed."""
-    return f"{digits or f'{number / 1e9:.2f}'} × 10^9"
-
-
 def _columns() -> tuple[Column, ...]:
     return (
         Column(title="layer", numeric=False),
@@ -48,14 +43,15 @@ def _columns() -> tuple[Column, ...]:
             for title, depths in FAMILIES.items()
             for column in (
                 Column(title="block", group=title, numeric=False),
-                *[Column(title=f"{depth}-layer", group=title) for depth in depths],
+                *[Column(title=str(depth), group=title) for depth in depths],
             )
         ],
     )
 
 
-def _printed_flops(stage: Stage) -> Entry:
-    return printed(_times_ten(0, stage.flops.removesuffix("e9")), float(stage.flops))
+def _billions(stage: Stage) -> Entry:
+    """What the paper prints before its `× 10^9`."""
+    return printed(stage.flops.removesuffix("e9"), float(stage.flops))
 
 
 def table_1_of(_: Sequence[MeasuredArm]) -> tuple[Table, ...]:
@@ -65,8 +61,8 @@ def table_1_of(_: Sequence[MeasuredArm]) -> tuple[Table, ...]:
     for at, stage in enumerate(by_depth[18]):
         parts = [_blocks([by_depth[depth][at] for depth in depths], title) for title, depths in FAMILIES.items()]
         rows.append((words(stage.name), words(stage.output.replace("x", " × ")), *parts[0], *parts[1]))
-    flops = [[EMPTY, *[_printed_flops(by_depth[depth][0]) for depth in depths]] for depths in FAMILIES.values()]
-    rows.append((words("FLOPs"), EMPTY, *flops[0], *flops[1]))
+    flops = [[EMPTY, *[_billions(by_depth[depth][0]) for depth in depths]] for depths in FAMILIES.values()]
+    rows.append((words("FLOPs, 10^9"), EMPTY, *flops[0], *flops[1]))
     return (
         Table(
             id="table-1",
@@ -88,7 +84,7 @@ def _cost(by_depth: Mapping[int, Sequence[Stage]]) -> Table:
         caption="Multiply-adds of one image of 224 × 224, forward, as printed and as computed.",
         columns=(
             Column(title="layers"),
-            Column(title="FLOPs", group=PAPER_GROUP),
+            Column(title="FLOPs, 10^9", group=PAPER_GROUP),
             Column(title="multiply-adds", group="Computed"),
             Column(title="difference %", group="Computed"),
             Column(title="parameters", group="Computed"),
@@ -108,13 +104,13 @@ def _cost_row(depth: int, stage: Stage) -> Row:
     return Row(
         entries=(
             layers(depth),
-            _printed_flops(stage),
+            _billions(stage),
             Entry(text=f"{computed:,}", value=computed, paper=paper),
             Entry(
                 text=f"{gap:+z.1f}".replace("-", "−"),
                 value=gap,
                 unit="%",
-                note=f"{_times_ten(computed)} against {_times_ten(paper)}",
+                note=f"{computed / 1e9:.2f} × 10^9 against {stage.flops.removesuffix('e9')} × 10^9",
             ),
             count(parameters(network)),
         )

@@ -362,6 +362,8 @@ def test_a_grown_network_begins_as_its_parent(shortcut: Shortcut) -> None:
     grown = trained(asked, Notebook(parent=parent.checkpoint))
     fresh = trained({**asked, "network": {**asked["network"], "grown_from": None}})
     assert grown.committed[0]["train_loss"] < 0.8 * fresh.committed[0]["train_loss"]
+    assert grown.result
+    assert fresh.result
     growth = grown.result["growth"]
     assert growth["logit_difference"] <= 1e-5
     assert growth["train_error"] == growth["parent_train_error"]
