@@ -118,5 +118,6 @@ def used(driver: webdriver.Chrome) -> dict[str, float]:
     }
 
 
-def version(driver: webdriver.Chrome) -> str:
-    return f"Chromium {driver.capabilities['browserVersion']}"
+def version() -> str:
+    with browser() as driver:
+        return f"Chromium {driver.capabilities['browserVersion']}"
