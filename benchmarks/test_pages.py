@@ -91,7 +91,7 @@ def middle(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def opened(page: Path, *, ours: bool) -> dict[str, float]:
     """Medians over new browsers."""
-    found, name = [], ""
+    found = []
     for _ in range(REPEATS):
         with browser() as driver:
             found.append(loaded(driver, page) | (used(driver) if ours else {}))
