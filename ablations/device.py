@@ -3,7 +3,8 @@
 import ctypes
 import gc
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +39,18 @@ def settle(recipe: Recipe, device: torch.device, threads: int) -> None:
         deterministic.fill_uninitialized_memory = False  # hundreds of kernels a step, and no bit
     if recipe.compiled:
         _settle_compiler(recipe)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Without TF32 while the block lasts, whatever was settled."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    kept = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = kept
 
 
 def _settle_compiler(recipe: Recipe) -> None:

@@ -40,7 +40,7 @@ from ablations.recipes import Recipe, replica_counts
 from ablations.replicas import Group, together
 from ablations.train import Training
 from ablations.views import judge
-from orchestrator.ledger import Ledger, LedgerError
+from orchestrator.ledger import Ledger, LedgerError, plain
 from orchestrator.studies import RecordedStudy, StudyInUse, read_study, sole_run, write_study
 from orchestrator.trial import Progress, Resources, Trial
 from orchestrator.worker import Cause, execute
@@ -166,7 +166,7 @@ def _train(training: Training, progress: Progress) -> None:
                     record |= judge(training, progress.keep)
             progress.log(now, record, costs)
             if _diverged(record, last=last):
-                progress.finish(now, training.state(), {"outcome": "diverged", "diverged_at": now})
+                progress.finish(now, training.state(), {"outcome": "diverged", "diverged_at": now} | _growth(training))
                 return
         probes, commits = now in recipe.probe_iterations, not last and progress.due()
         if probes or commits:  # rare, for a pause waits for the device
@@ -175,9 +175,12 @@ def _train(training: Training, progress: Progress) -> None:
                 if commits:
                     progress.commit(now, training.state())
     result = {"outcome": "finished", "weights_sha256": digest(training)}
-    progress.finish(
-        training.iteration, training.state(), result | ({"growth": training.growth} if training.growth else {})
-    )
+    progress.finish(training.iteration, training.state(), result | _growth(training))
+
+
+def _growth(training: Training) -> dict[str, Any]:
+    """How a grown network began, as JSON has it; nothing of others, nor of one that an older version began."""
+    return {"growth": plain(training.growth)} if training.growth else {}
 
 
 def _evaluated(training: Training, *, last: bool) -> dict[str, float]:

@@ -367,13 +367,34 @@ def test_a_grown_network_begins_as_its_parent(shortcut: Shortcut) -> None:
     growth = grown.result["growth"]
     assert growth["logit_difference"] <= 1e-5
     assert growth["train_error"] == growth["parent_train_error"]
-    assert growth["images"] > 100
+    assert growth["parent_train_error"] == parent.committed[-1]["clean_train_error"]
+    assert growth["images"] == 1437
     assert "growth" not in fresh.result
     again = Notebook(commits_at={3}, dies_at=3, instant="after", parent=parent.checkpoint)
     with pytest.raises(Killed):
         trained(asked, again)
     again.parent = None
     assert_same(trained(asked, again.begin(parent=None)), grown)
+
+
+def test_a_grown_network_is_compared_in_full_precision() -> None:
+    """In bf16 each identity layer would round anew; what is asked is whether the solution exists."""
+    parent = trained(params("bf16", "none"))
+    asked = params("bf16", "none", iterations=2)
+    asked["network"] |= {"depth": 20, "grown_from": 8}
+    found = trained(asked, Notebook(parent=parent.checkpoint)).result
+    assert found is not None
+    assert found["growth"]["logit_difference"] <= 1e-5
+
+
+def test_what_grew_from_a_diverged_parent_differs_from_it_without_bound() -> None:
+    """No number is equal to none: NaN is not lost, and is written as JSON can."""
+    parent = trained(params(lr=1e30, momentum=0.99))
+    asked = params(iterations=2)
+    asked["network"] |= {"depth": 20, "grown_from": 8}
+    found = trained(asked, Notebook(parent=parent.checkpoint)).result
+    assert found is not None
+    assert (found["outcome"], found["growth"]["logit_difference"]) == ("diverged", "inf")
 
 
 def test_a_damaged_parent_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
