@@ -114,7 +114,7 @@ class Training:
     def _compare(self, parent: nn.Module) -> dict[str, float]:
         """How the network and its parent answer to the same training images, in evaluation and before any update:
         largest difference of a logit, and the error of each in percent (claim DEG-09). In full precision, whatever
-        the recipe's: layers that are the identity would each round anew in another."""
+        the recipe's: TF32 rounds what goes into an identity layer, and its parent has none there."""
         furthest, wrong, seen = 0.0, [0, 0], 0
         for module in (self.module, parent):
             module.eval()

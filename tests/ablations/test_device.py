@@ -1,12 +1,13 @@
 """How much of a network's activations a device can hold; what is global in PyTorch is tested in test_trial."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import torch
 
 from ablations import device
-from ablations.device import needs_recomputing
+from ablations.device import full_precision, needs_recomputing
 from ablations.recipes import CIFAR, Recipe
 from models.complexity import activations
 from models.spec import Network
@@ -38,3 +39,16 @@ def test_resnet_1202_fits_in_24_gb(
 def test_this_machine_has_memory() -> None:
     """Of the machine, for each core."""
     assert GIGABYTE / 8 < device._memory(torch.device("cpu")) < 10_000 * GIGABYTE
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_full_precision_is_without_tf32_and_leaves_what_was_settled(settled: bool) -> None:
+    """Also where what it holds raises."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul.allow_tf32 = cudnn.allow_tf32 = settled
+    with suppress(ValueError), full_precision():
+        assert not matmul.allow_tf32
+        assert not cudnn.allow_tf32
+        raise ValueError
+    assert matmul.allow_tf32 is cudnn.allow_tf32 is settled
+    matmul.allow_tf32 = cudnn.allow_tf32 = False

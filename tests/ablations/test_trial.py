@@ -377,16 +377,6 @@ def test_a_grown_network_begins_as_its_parent(shortcut: Shortcut) -> None:
     assert_same(trained(asked, again.begin(parent=None)), grown)
 
 
-def test_a_grown_network_is_compared_in_full_precision() -> None:
-    """In bf16 each identity layer would round anew; what is asked is whether the solution exists."""
-    parent = trained(params("bf16", "none"))
-    asked = params("bf16", "none", iterations=2)
-    asked["network"] |= {"depth": 20, "grown_from": 8}
-    found = trained(asked, Notebook(parent=parent.checkpoint)).result
-    assert found is not None
-    assert found["growth"]["logit_difference"] <= 1e-5
-
-
 def test_what_grew_from_a_diverged_parent_differs_from_it_without_bound() -> None:
     """No number is equal to none: NaN is not lost, and is written as JSON can."""
     parent = trained(params(lr=1e30, momentum=0.99))
