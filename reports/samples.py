@@ -46,12 +46,16 @@ class Sample:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        diverged = sum(run.outcome is Outcome.DIVERGED for run in self.arm.runs)
-        lost = f"{diverged} of {len(self.arm.runs)} seeds of {self.label} diverged and are in no mean"
-        return (lost,) if diverged else ()
+        return diverged(self.arm)
 
     def __str__(self) -> str:
         return f"{self.label} {self.mean:.2f}"
+
+
+def diverged(arm: MeasuredArm) -> tuple[str, ...]:
+    """A caveat where some seeds did."""
+    lost = sum(run.outcome is Outcome.DIVERGED for run in arm.runs)
+    return (f"{lost} of {len(arm.runs)} seeds of {arm.label} diverged and are in no mean",) if lost else ()
 
 
 def arm_of(pool: Pool, shortcut: Shortcut, depth: int, variant: str | None = None) -> MeasuredArm:

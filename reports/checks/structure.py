@@ -1,8 +1,8 @@
 """BOT, DEP and SC: what follows from the networks themselves, before anything ran (sec. 3.3, 4.1, Figure 5)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from statistics import median
 from typing import Any
 
 from models.complexity import depth_of, multiply_adds, multiply_adds_of, parameters, parameters_of, weights
@@ -10,11 +10,12 @@ from models.layers import Layer, layers
 from models.spec import Network, Shortcut
 from models.vgg import vgg
 from orchestrator.runs import Run
-from reports.arms import MeasuredArm, families
-from reports.checks.rules import CheckOfAll
-from reports.evidence import Plain, plain
+from reports.arms import MeasuredArm, called, families
+from reports.checks.rules import CheckOfAll, caveats, of_comparisons
+from reports.evidence import above, plain
 from reports.hardware import hardware_of
-from reports.verdicts import Answer, Finding, Part, all_of
+from reports.samples import Comparison, Sample, compare
+from reports.verdicts import Answer, Finding, NotEnoughError, NotInStudyError, Part, all_of
 
 
 def _network(depth: int, shortcut: Shortcut, **options: Any) -> Network:
@@ -23,18 +24,10 @@ def _network(depth: int, shortcut: Shortcut, **options: Any) -> Network:
     )
 
 
-def _found(
-    parts: Sequence[Part], told: str, *, reason: str = "", n: int = 0, arms: Sequence[str] = (), **numbers: Any
-) -> Finding:
-    answer = all_of(part.answer for part in parts)
+def _found(parts: Sequence[Part], told: str, **numbers: Any) -> Finding:
+    """What needs no run."""
     return Finding(
-        answer=answer,
-        statistic=told,
-        n=n,
-        numbers=numbers,
-        reason=reason if answer is Answer.UNDECIDED else "",
-        arms=tuple(arms),
-        parts=tuple(parts),
+        answer=all_of(part.answer for part in parts), statistic=told, n=0, numbers=numbers, parts=tuple(parts)
     )
 
 
@@ -100,6 +93,19 @@ def bot_02(_: Sequence[MeasuredArm]) -> Finding:
 
 # What was measured beside
 
+Net = tuple[Shortcut, str]
+"""Shortcut and variant, at a depth that is given beside it."""
+
+
+def _on_like_hardware(fast: MeasuredArm, slow: MeasuredArm) -> tuple[Comparison, str] | None:
+    """Images per second over trials of hardware that both had; None where fewer than two of each did."""
+    paces = [_paces(arm) for arm in (fast, slow)]
+    for machine, first in paces[0].items():
+        second = paces[1].get(machine, [])
+        if len(first) > 1 and len(second) > 1:
+            return compare(_pace(fast, first), _pace(slow, second)), f"images/s on {machine}" + _memory(first, second)
+    return None
+
 
 def _paces(arm: MeasuredArm) -> dict[str, list[Run]]:
     """Finished runs that told their throughput, by their hardware."""
@@ -110,24 +116,65 @@ def _paces(arm: MeasuredArm) -> dict[str, list[Run]]:
     return found
 
 
-def _throughput(slow: MeasuredArm, fast: MeasuredArm) -> tuple[Part, str, int] | None:
-    """Images per second of two arms on hardware that both had; None where there is none."""
-    one, other = _paces(slow), _paces(fast)
-    for machine in one:
-        if machine in other:
-            rates = [median(run.costs["images_per_second"] for run in runs[machine]) for runs in (one, other)]
-            told = f"{slow.label} {rates[0]:,.1f}, {fast.label} {rates[1]:,.1f} images/s on {machine}"
-            return plain(rates[0] < rates[1]), told, len(one[machine]) + len(other[machine])
-    return None
+def _pace(arm: MeasuredArm, runs: Sequence[Run]) -> Sample:
+    return Sample(arm=arm, by_seed={run.seed: run.costs["images_per_second"] for run in runs})
 
 
-UNMEASURED = "the networks say so; needs the throughput of trials of both on like hardware, which none here has"
-OPEN = Plain(answer=Answer.UNDECIDED)
+def _memory(*sides: Sequence[Run]) -> str:
+    peaks = [[run.costs["peak_memory_mib"] for run in runs if "peak_memory_mib" in run.costs] for runs in sides]
+    return f", peak memory {max(peaks[0]):,.0f} and {max(peaks[1]):,.0f} MiB" if all(peaks) else ""
+
+
+def _race(arms: Sequence[MeasuredArm], depth: int, fast: Net, slow: Net) -> tuple[Comparison, str]:
+    """Two networks of photographs under one recipe. Raises NotInStudyError or NotEnoughError where none can be
+    compared."""
+    names = " and ".join(called(shortcut, depth, (variant,) if variant else ()) for shortcut, variant in (fast, slow))
+    pairs = [
+        (one, other)
+        for pool in families(arms)
+        if pool.layout == "imagenet"
+        if (one := pool.find(fast[0], depth, fast[1])) and (other := pool.find(slow[0], depth, slow[1]))
+    ]
+    if not pairs:
+        raise NotInStudyError(f"needs the throughput of {names} under one recipe, which are not in this study")
+    for one, other in pairs:
+        if found := _on_like_hardware(one, other):
+            return found
+    few = {arm.arm.name: 2 - len(arm.runs) for arm in pairs[0] if len(arm.runs) < 2}
+    raise NotEnoughError(f"needs the throughput of 2 trials each of {names} on like hardware", few)
+
+
+def _raced(
+    arms: Sequence[MeasuredArm], depths: Sequence[int], fast: Net, slow: Net, condition: bool, told: str
+) -> Finding:
+    """Whether the networks are as the rule says, and the fast ones faster wherever it was measured."""
+    races, lacking, wanted = [], [], {}
+    for depth in depths:
+        try:
+            races.append(_race(arms, depth, fast, slow))
+        except (NotInStudyError, NotEnoughError) as error:
+            lacking.append(str(error))
+            wanted |= getattr(error, "wanted", {})
+    if not condition:
+        return _found([plain(condition)], told)
+    if not races:
+        answer, reason = Answer.UNDECIDED, f"the networks are so; {'; '.join(lacking)}"
+        return Finding(answer=answer, statistic=told, n=0, reason=reason, wanted=wanted)
+    found = of_comparisons([pair for pair, _ in races], [plain(condition), *(above(pair) for pair, _ in races)])
+    raced = "; ".join(f"{pair} {words}" for pair, words in races)
+    used = [each.arm for pair, _ in races for each in (pair.high, pair.low)]
+    other = [each for arm in used for each in arm.arm.deviations if not each.startswith("bottlenecks ")]
+    left = tuple(f"not in it: {each}" for each in lacking)
+    return replace(
+        found,
+        statistic=f"{told}; {raced}",
+        caveats=(*caveats(list(dict.fromkeys(other))), *left, *found.caveats),
+    )
 
 
 def sc_07(arms: Sequence[MeasuredArm]) -> Finding:
     """ResNet-34 and ResNet-50, options A, B, C: parameters and multiply-adds strictly increase A < B < C; measured
-    throughput C < B."""
+    throughput C < B, by > 2 SE over trials."""
     costs = {
         depth: [
             (parameters(each), multiply_adds(each)) for each in (_network(depth, option) for option in ("A", "B", "C"))
@@ -142,32 +189,16 @@ def sc_07(arms: Sequence[MeasuredArm]) -> Finding:
         f" {' / '.join(f'{m / 1e9:.3f}' for _, m in each)} G"
         for depth, each in costs.items()
     )
-    for pool in families(arms):
-        for depth in pool.depths:
-            c, b = pool.find("C", depth, ""), pool.find("B", depth, "")
-            measured = _throughput(c, b) if c and b else None
-            if c and b and measured:
-                part, words, n = measured
-                return _found(
-                    [plain(rising), part], f"{told}; {words}", n=n, arms=(c.arm.name, b.arm.name), rising=rising
-                )
-    return _found([plain(rising), OPEN], told, reason=UNMEASURED, rising=rising)
+    return _raced(arms, (34, 50), ("B", ""), ("C", ""), rising, told)
 
 
 def bot_03(arms: Sequence[MeasuredArm]) -> Finding:
     """ResNet-50 against 50 layers in two-layer blocks (4, 5, 9, 6): fewer multiply-adds per weighted layer, and higher
-    measured throughput."""
+    measured throughput, by > 2 SE over trials."""
     bottleneck, basic = _network(50, "B"), _network(50, "B", bottlenecks=False)
     each = [multiply_adds(net) / depth_of(list(layers(net))) for net in (bottleneck, basic)]
     told = f"{each[0] / 1e6:.1f} M multiply-adds a weighted layer against {each[1] / 1e6:.1f} M"
-    less = plain(each[0] < each[1])
-    for pool in families(arms):
-        slow, fast = pool.find("B", 50, "basic"), pool.find("B", 50, "")
-        measured = _throughput(slow, fast) if slow and fast else None
-        if slow and fast and measured:
-            part, words, n = measured
-            return _found([less, part], f"{told}; {words}", n=n, arms=(slow.arm.name, fast.arm.name))
-    return _found([less, OPEN], told, reason=f"{UNMEASURED} (network.bottlenecks: false is the other)")
+    return _raced(arms, (50,), ("B", ""), ("B", "basic"), each[0] < each[1], told)
 
 
 # Depth

@@ -67,6 +67,7 @@ def options() -> list[Network]:
         *(Network(depth=20, shortcut="A", padding=padding) for padding in get_args(NewChannels)),
         *(replace(imagenet(50, "A"), padding=padding) for padding in get_args(NewChannels)),
         *ONE_LAYER,
+        replace(imagenet(50, "B"), bottlenecks=False),
         Network(depth=32, grown_from=20),
         Network(depth=32, shortcut="A", padding="split", block_layers=1, grown_from=8),
         replace(imagenet(34, "C"), grown_from=18),

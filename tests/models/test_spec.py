@@ -30,6 +30,7 @@ IMAGENET: dict[str, Any] = {"data": "imagenet", "layout": "imagenet", "classes":
         ({"depth": 20, "shortcut": "A", "padding": "split"}, "cifar10-resnet-20-A-split"),
         (IMAGENET | {"depth": 50, "shortcut": "A", "padding": "duplicate"}, "imagenet-resnet-50-A-duplicate"),
         (IMAGENET | {"depth": 34, "shortcut": "C", "block_layers": 1}, "imagenet-resnet-34-C-one-layer"),
+        (IMAGENET | {"depth": 50, "shortcut": "B", "bottlenecks": False}, "imagenet-resnet-50-B-basic"),
         ({"depth": 56, "grown_from": 20}, "cifar10-plain-56-from20"),
         (
             {"depth": 32, "shortcut": "A", "init": "fan_in", "padding": "average", "block_layers": 1, "grown_from": 8},
@@ -103,6 +104,14 @@ def test_what_is_no_variant_is_told_from_one(variant: str) -> None:
         (
             IMAGENET | {"depth": 50, "shortcut": "B", "block_layers": 1},
             "block_layers 1 is for 18 or 34 layers on imagenet, not 50; leave it out",
+        ),
+        (
+            {"depth": 20, "shortcut": "A", "bottlenecks": False},
+            "bottlenecks false is for 50 layers of photographs, not 20 on cifar10; leave it out",
+        ),
+        (
+            IMAGENET | {"depth": 101, "shortcut": "B", "bottlenecks": False},
+            "bottlenecks false is for 50 layers of photographs, not 101 on imagenet; leave it out",
         ),
         ({"depth": 20, "grown_from": 20}, "grown_from must be below the depth, 20, not 20"),
         ({"depth": 20, "grown_from": 32}, "grown_from must be below the depth, 20, not 32"),

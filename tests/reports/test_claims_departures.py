@@ -351,7 +351,7 @@ def probed(measured: Measured, change: Callable[[dict[str, Any]], dict[str, Any]
             "response": [1.5 - 0.005 * layers + 0.001 * run.seed] * layers,
             "residual_over_input": [0.8 - 0.002 * layers + 0.001 * run.seed] * 9,
         }
-        probes = [{**change(dict(healthy)), "iteration": at} for at in (0, 32_000, 64_000)]
+        probes = [{**change(dict(healthy)), "iteration": at} for at in (0, 6_400, 32_000, 48_000, 64_000)]
         found.append(replace(run, probes=tuple(probes)))
     return made, found
 
@@ -372,19 +372,61 @@ def values(name: str, new: list[float]) -> Callable[[dict[str, Any]], dict[str, 
     ],
 )
 def test_signals_are_healthy_or_not(claim: str, change: Callable[[dict[str, Any]], dict[str, Any]]):
-    nets = [arm(plain(depth), 10, 2, seeds=2) for depth in (20, 56)]
+    nets = plains()
     assert judged(claim, *map(probed, nets)).verdict is HOLDS
     assert judged(claim, probed(nets[0]), probed(nets[1], change)).verdict is FAILS
     assert "recipe.probe_at=[0, 0.1, 0.5, 0.75, 1] takes them" in judged(claim, *nets).reason
     assert "none of which is in this study" in judged(claim, arm(residual(20), 8, 1)).reason
 
 
+def plains(seeds: int = 2) -> list[Measured]:
+    return [arm(plain(depth), 10, 2, seeds=seeds) for depth in (20, 56, 110)]
+
+
+SIGNALS = pytest.mark.parametrize("claim", ["GRD-01", "GRD-02", "GRD-03"])
+
+
+@SIGNALS
+def test_signals_are_judged_over_every_network_and_checkpoint_of_the_rule(claim: str):
+    """What a shallow network shows, or a late look, says nothing of the others."""
+    nets = [probed(each) for each in plains()]
+    shallow = judged(claim, *nets[:2])
+    assert shallow.verdict is UNDECIDED
+    assert shallow.reason == "so it is in plain-20, plain-56; needs plain-110 too, which this study lacks"
+    made, runs = nets[2]
+    late = judged(claim, *nets[:2], (made, [replace(run, probes=run.probes[-1:]) for run in runs]))
+    assert late.verdict is UNDECIDED
+    assert "cifar10-plain-110.s0 has no probes at 0, 0.1, 0.5, 0.75 of its iterations" in late.reason
+    assert "at least 2 seeds" in judged(claim, *[probed(each) for each in plains(seeds=1)]).reason
+    assert "1 of 2 trials of plain-110" in judged(claim, *nets[:2], (made, runs[:1])).reason
+
+
+@SIGNALS
+def test_a_diverged_trial_of_a_plain_network_is_told(claim: str):
+    nets = [probed(each) for each in plains()]
+    made, runs = nets[2]
+    lost = [replace(run, outcome=Outcome.DIVERGED, result={"diverged_at": 9}) for run in runs]
+    found = judged(claim, *nets[:2], (made, [lost[0], runs[1]]))
+    assert found.verdict is HOLDS
+    assert "1 of 2 seeds of plain-110 diverged and are in no mean" in found.caveats
+    assert "ImageNet are not in it" in found.caveats[0]
+    assert judged(claim, *nets[:2], (made, lost)).reason == "all 2 trials of plain-110 diverged"
+
+
+def test_gradients_of_few_batches_or_of_a_layer_that_is_no_3x3_decide_nothing():
+    made, runs = probed(arm(plain(20), 10, 2, seeds=2, probe_batches=5))
+    assert "average gradients over 5 batches, and the rule over 50" in judged("GRD-02", (made, runs)).reason
+    nets = [arm(imagenet(depth, "none"), 30, 20, seeds=2, drops=[0.5, 0.75], iterations=64_000) for depth in (18, 34)]
+    first = lambda probe: {**probe, "gradient": [1e-9, *probe["gradient"][1:]]}  # noqa: E731 - conv1 is 7x7
+    assert judged("GRD-02", *[probed(each, first) for each in nets]).verdict is HOLDS
+
+
 def test_gradients_at_initialisation_are_reported_apart():
-    made, runs = probed(arm(plain(56), 13, 6, seeds=2))
-    exploding = [
-        replace(run, probes=({**run.probes[0], "gradient": [100.0, *[0.01] * 54]}, *run.probes[1:])) for run in runs
-    ]
-    found = judged("GRD-03", (made, exploding))
+    nets = []
+    for made, runs in map(probed, plains()):
+        first = [100.0, *[0.01] * (made.network["depth"] - 2)]
+        nets.append((made, [replace(r, probes=({**r.probes[0], "gradient": first}, *r.probes[1:])) for r in runs]))
+    found = judged("GRD-03", *nets)
     assert found.verdict is HOLDS
     assert "(at initialisation 1e+04)" in found.statistic
 
@@ -411,6 +453,59 @@ def test_responses_are_compared_over_seeds():
     early, runs = responses()[0]
     cut = [replace(run, probes=run.probes[:1]) for run in runs]
     assert "with a probe at their end" in judged("RSP-02", (early, cut), *responses()[1:]).reason
+    assert judged("RSP-01", *responses()).statistic.startswith("medians plain-20 1.61, ResNet-20 A 1.41")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-0.05, 0.05))
+def test_responses_are_as_sure_as_welch_says(gap: float):
+    means = {net: [1.405 + add + 0.001 * seed for seed in range(5)] for net, add in (("A", 0.0), ("none", gap))}
+    welch: Any = stats.ttest_ind(means["none"], means["A"], equal_var=False, alternative="greater")
+    found = judged("RSP-01", *responses(plain_by=gap))
+    if found.raw is HOLDS:
+        assert found.p == pytest.approx(welch.pvalue, abs=1e-9)
+    assert (found.raw is HOLDS) == (gap > 2 * stats.sem(means["A"]) * math.sqrt(2))
+
+
+def residuals(*ratios: float, by_seed: float = 0.01) -> list[Measured]:
+    """ResNet-20, 56 and 110, whose blocks change what they get by so much."""
+    return [
+        probed(
+            arm(residual(depth), 7, 0.2),
+            lambda probe, ratio=ratio: {
+                **probe,
+                "residual_over_input": [ratio + by_seed * (probe["response"][0] * 1000 % 5)] * 9,
+            },
+        )
+        for depth, ratio in zip((20, 56, 110), ratios, strict=True)
+    ]
+
+
+def test_residual_functions_must_be_small_and_fall_by_more_than_noise():
+    found = judged("RSP-03", *residuals(0.9, 0.7, 0.5))
+    assert found.verdict is HOLDS
+    assert found.p is not None
+    assert "extends the paper" in found.caveats[0]
+    assert judged("RSP-03", *residuals(0.9, 0.7, 0.8)).verdict is FAILS
+    assert judged("RSP-03", *residuals(1.9, 1.5, 0.8)).verdict is FAILS
+    close = judged("RSP-03", *residuals(0.9, 0.701, 0.7))
+    assert (close.verdict, close.raw) == (UNDECIDED, UNDECIDED)
+    assert judged("RSP-03", *residuals(1.2, 0.99, 0.5)).verdict is UNDECIDED
+    assert "ResNet-110 A" in judged("RSP-03", *residuals(0.9, 0.7, 0.5)[:2]).reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "name"), [("RSP-01", "response"), ("RSP-02", "response"), ("RSP-03", "residual_over_input")]
+)
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_dead_network_decides_nothing_about_responses(claim: str, name: str, number: float):
+    nets = responses()
+    nets[0] = probed(arm(residual(20), 7, 0.2), lambda probe: {**probe, name: [number] * len(probe[name])})
+    found = judged(claim, *nets)
+    assert (found.verdict, found.reason) == (
+        UNDECIDED,
+        f"the {name} of ResNet-20 A s0 is no number at its end: that network is dead",
+    )
 
 
 # Other tasks, and other claims
@@ -440,6 +535,10 @@ def test_gen_01_takes_every_other_data_set():
     both = replace(study, arms=(*study.arms, *worse), claims=({"id": "GEN-01"},))
     assert judge(both, [*runs, *bad])[0].verdict is FAILS
     assert "data that are not the paper's" in judged("GEN-01", arm(plain(20), 9, 1)).reason
+    jpeg = [arm(net(20, data="cifar10-jpeg"), error, 1) for net, error in ((plain, 9), (residual, 7))]
+    assert "data that are not the paper's" in judged("GEN-01", *jpeg).reason
+    projections = [arm(plain(56, **network), 9, 1), arm(residual(56, "B", **network), 5, 1)]
+    assert judged("GEN-01", *projections).verdict is HOLDS
 
 
 def test_claims_about_claims_need_both_sides():

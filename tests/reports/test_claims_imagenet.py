@@ -403,7 +403,8 @@ def test_a_claim_about_claims_is_no_surer_than_they_are():
     assert found["SC-11"].p == found["SC-01"].p
     assert found["SC-11"].p is not None
     failed = chosen(bend=paper((("B", 34), TEN, 3)), claims=("SC-01", "SC-11"))
-    assert failed["SC-11"].p == failed["SC-01"].p
+    assert failed["SC-01"].p is not None
+    assert failed["SC-11"].p == pytest.approx(failed["SC-01"].p * 4 / 3)  # three gaps, and SC-07's could have been it
 
 
 # Claims of a study's own

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import IMAGENET_RECIPE, imagenet, make_arm, make_run, make_study
+from scipy import stats
+from synthetic import IMAGENET_RECIPE, SEED_SHIFTS, imagenet, make_arm, make_run, make_study
 
 from models.complexity import depth_of, multiply_adds_of, parameters_of
 from models.layers import layers
@@ -56,32 +57,88 @@ def test_the_numbers_are_those_that_the_claims_state():
     assert told["DEP-06"] == "115.6 M for each 3×3 layer without a stride"
 
 
-def measured(network: Network, images_per_second: float, hardware: str = "one GPU") -> tuple[RecordedArm, Run]:
-    arm = make_arm(network, IMAGENET_RECIPE, seeds=1)
-    run = make_run(arm, 0, test=30, train=20, costs={"images_per_second": images_per_second})
-    return arm, replace(run, attempts=({**run.attempts[0], "hardware": hardware},))
+Measured = tuple[RecordedArm, list[Run]]
+GPU = {"hardware": {"cpu": "a CPU", "gpus": ["NVIDIA H100"]}, "site": {"device": "cuda"}}
 
 
-def judged(claim: str, *arms: tuple[RecordedArm, Run]) -> Verdict:
-    return judge(make_study([arm for arm, _ in arms], claims=[claim]), [run for _, run in arms])[0]
+def measured(network: Network, images_per_second: float, seeds: int = 3, **attempt: Any) -> Measured:
+    """Trials whose throughput differs by 5 images per second; each held 2,000 MiB and one MiB more per seed."""
+    arm = make_arm(network, IMAGENET_RECIPE, seeds=seeds)
+    runs = []
+    for seed in range(seeds):
+        costs = {"images_per_second": images_per_second + 5.0 * SEED_SHIFTS[seed], "peak_memory_mib": 2000.0 + seed}
+        run = make_run(arm, seed, test=30, train=20, costs=costs)
+        runs.append(replace(run, attempts=({**run.attempts[0], **GPU, **attempt},)))
+    return arm, runs
+
+
+def judged(claim: str, *arms: Measured) -> Verdict:
+    return judge(make_study([arm for arm, _ in arms], claims=[claim]), [run for _, runs in arms for run in runs])[0]
 
 
 def net(depth: int, shortcut: Any, **options: Any) -> Network:
     return replace(imagenet(depth, shortcut), **options)
 
 
-@pytest.mark.parametrize(
+RACES = pytest.mark.parametrize(
     ("claim", "slow", "fast"),
     [("SC-07", net(34, "C"), net(34, "B")), ("BOT-03", net(50, "B", bottlenecks=False), net(50, "B"))],
 )
-def test_throughput_is_compared_on_like_hardware_alone(claim: str, slow: Network, fast: Network):
+
+
+@RACES
+def test_throughput_is_compared_over_trials(claim: str, slow: Network, fast: Network):
     holds = judged(claim, measured(slow, 900.0), measured(fast, 1000.0))
-    assert (holds.verdict, holds.n) == (Answer.HOLDS, 2)
-    assert "900.0" in holds.statistic
+    assert (holds.verdict, holds.n) == (Answer.HOLDS, 6)
+    assert "1000.00 − " in holds.statistic
+    assert "900.00 = +100.00 ± 8.16 images/s on NVIDIA H100, peak memory 2,002 and 2,002 MiB" in holds.statistic
+    welch: Any = stats.ttest_ind([1000, 995, 1005], [900, 895, 905], equal_var=False, alternative="greater")
+    assert holds.p == pytest.approx(welch.pvalue)
     assert judged(claim, measured(slow, 1100.0), measured(fast, 1000.0)).verdict is Answer.FAILS
-    unlike = judged(claim, measured(slow, 900.0, "an old GPU"), measured(fast, 1000.0))
-    assert unlike.verdict is Answer.UNDECIDED
-    assert "like hardware" in unlike.reason
+    close = judged(claim, measured(slow, 998.0), measured(fast, 1000.0))
+    assert (close.verdict, "within the noise" in close.reason) == (Answer.UNDECIDED, True)
+    one = judged(claim, measured(slow, 900.0, seeds=1), measured(fast, 1000.0))
+    assert "2 trials each" in one.reason
+    assert one.further == {slow.name: 1}
+
+
+@RACES
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"hardware": {"cpu": "a CPU", "gpus": ["NVIDIA A100"]}},
+        {"site": {"device": "cpu"}},
+        {"site": {"device": "cuda", "replicas": 2}},
+        {"site": {"device": "cuda", "share": 0.25}},
+    ],
+)
+def test_throughput_is_compared_on_like_hardware_alone(claim: str, slow: Network, fast: Network, other: dict[str, Any]):
+    """Another processor, several of them, or a quarter of one that others used too."""
+    unlike = judged(claim, measured(slow, 900.0, **other), measured(fast, 1000.0))
+    assert (unlike.verdict, unlike.n) == (Answer.UNDECIDED, 0)
+    assert "on like hardware" in unlike.reason
+    assert judged(claim, measured(slow, 900.0, **other), measured(fast, 1000.0, **other)).verdict is Answer.HOLDS
+
+
+def test_a_race_is_between_the_networks_of_the_rule():
+    """Small networks of CIFAR's layout are others, and so are two recipes; 50 layers that nobody ran are told."""
+    small = [measured(Network(depth=20, shortcut="C"), 9.0), measured(Network(depth=20, shortcut="B"), 900.0)]
+    assert "needs the throughput of ResNet-34 B and ResNet-34 C" in judged("SC-07", *small).reason
+    arm, runs = measured(net(34, "B"), 1000.0)
+    other = replace(arm, recipe={**arm.recipe, "precision": "bf16"}, deviations=("precision bf16 (paper fp32)",))
+    assert judged("SC-07", measured(net(34, "C"), 900.0), (other, runs)).verdict is Answer.UNDECIDED
+    half = judged("SC-07", measured(net(34, "C"), 900.0), (arm, runs))
+    assert "not in it: needs the throughput of ResNet-50 B and ResNet-50 C" in half.caveats[0]
+    deep = [measured(net(50, "C"), 500.0), measured(net(50, "B"), 450.0)]
+    assert judged("SC-07", measured(net(34, "C"), 900.0), (arm, runs), *deep).verdict is Answer.FAILS
+
+
+def test_a_race_under_another_recipe_says_so():
+    slow, fast = net(50, "B", bottlenecks=False), net(50, "B")
+    bf16 = "precision bf16 (paper fp32)"
+    arms = [(measured(slow, 900.0), ("bottlenecks false (paper true)", bf16)), (measured(fast, 1000.0), (bf16,))]
+    found = judged("BOT-03", *[(replace(arm, deviations=said), runs) for (arm, runs), said in arms])
+    assert found.caveats == (f"not the paper's recipe: {bf16}",)
 
 
 def test_fifty_layers_without_bottlenecks():
