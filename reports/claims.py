@@ -67,7 +67,7 @@ def _other_data(found: Finding, arms: Sequence[MeasuredArm]) -> str:
 
 def _check(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Finding:
     if claim.id in CHECKS_OF_CLAIMS:
-        return CHECKS_OF_CLAIMS[claim.id](lambda other: _check(paper_claims()[other], arms))
+        return CHECKS_OF_CLAIMS[claim.id](arms, lambda other, over: _check(paper_claims()[other], over))
     if claim.id in CHECKS_OF_ALL:
         found = _try(lambda: CHECKS_OF_ALL[claim.id](arms))
         return found if found.measured else replace(found, measured=_other_data(found, arms))

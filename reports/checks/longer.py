@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from models.spec import Shortcut
+from models.spec import Network, Shortcut
 from orchestrator.runs import Curve, Outcome, Run
 from reports.arms import MeasuredArm, Pool, called
 from reports.cells import measure
-from reports.checks.rules import TEST, TRAIN, Check, CheckOfAll, caveats, finding, of_comparisons
+from reports.checks.rules import RESNET_DEPTHS, TEST, TRAIN, Check, CheckOfAll, caveats, of_comparisons
 from reports.evidence import Plain, above, plain
 from reports.noise import fit, mean_of
-from reports.samples import Sample, compare, ended, sample, sample_of
-from reports.verdicts import Answer, Finding, NotEnoughError, NotInStudyError
+from reports.samples import Comparison, Sample, compare, ended, sample, sample_of
+from reports.verdicts import Answer, Finding, NotEnoughError, NotInStudyError, all_of, whether
 
 MODERATE = (8, 14, 20, 32, 44, 56)
 """n = 1, 2, 3, 5, 7, 9 of 6n + 2."""
@@ -21,14 +21,25 @@ MODERATE = (8, 14, 20, 32, 44, 56)
 
 def deg_08(pool: Pool) -> Finding:
     """Final test error of plain nets of 8, 14, 20, 32, 44, 56 layers: argmin strictly inside the range and both ends
-    worse by > 2 SE."""
-    samples = [sample(pool, "none", depth, TEST) for depth in MODERATE]
-    best = min(samples, key=lambda each: each.mean)
-    if best in (samples[0], samples[-1]):
-        listed = ", ".join(map(str, samples))
-        return finding([plain(False)], f"{listed}: lowest at the end of the range", samples)
-    ends = [compare(samples[0], best), compare(samples[-1], best)]
-    return of_comparisons(ends, first=f"lowest at {best.arm.network.depth} layers")
+    worse by > 2 SE.
+
+    So both ends are compared with the lowest between them, and where an end is lower by > 2 SE it fails.
+    """
+    missing = [called("none", depth) for depth in MODERATE if pool.find("none", depth) is None]
+    if missing:
+        raise NotInStudyError(
+            f"needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not in this study"
+        )
+    first, *between, last = (sample(pool, "none", depth, TEST) for depth in MODERATE)
+    inside = min(between, key=_mean)
+    lowest = min((first, inside, last), key=_mean)
+    return of_comparisons(
+        [compare(first, inside), compare(last, inside)], first=f"lowest at {lowest.arm.network.depth} layers"
+    )
+
+
+def _mean(of: Sample) -> float:
+    return of.mean
 
 
 # The constructed solution
@@ -49,32 +60,39 @@ def deg_09(arms: Sequence[MeasuredArm]) -> Finding:
     """plain-56 made of a trained plain-20 by inserting identity layers: largest logit difference <= 1e-5, and equal
     training error before any step."""
     arm = _grown(arms)
-    told = [run.result["growth"] for run in arm.finished if run.result.get("growth")]
+    told = [run.result["growth"] for run in ended(arm, fewest=1) if run.result.get("growth")]
     if not told:
         raise NotEnoughError(
-            f"no finished trial of {arm.label} recorded how it began; trials of this version do, at their beginning"
+            f"no trial of {arm.label} recorded how it began; trials of this version do, at their beginning"
         )
-    furthest = max(each["logit_difference"] for each in told)
+    furthest = max(float(each["logit_difference"]) for each in told)
     unequal = [each for each in told if each["train_error"] != each["parent_train_error"]]
     parts = [plain(furthest <= 1e-5), plain(not unequal)]
     errors = f"training error equal in {len(told) - len(unequal)} of {len(told)} trials"
     return Finding(
-        answer=Answer.FAILS if Answer.FAILS in [part.answer for part in parts] else Answer.HOLDS,
+        answer=all_of(part.answer for part in parts),
         statistic=f"{arm.label}: largest logit difference {furthest:.2g} on {told[0]['images']:,} images; {errors}",
         n=len(told),
-        numbers={"logit_difference": furthest, "unequal": len(unequal)},
+        numbers={"logit_difference": furthest if math.isfinite(furthest) else None, "unequal": len(unequal)},
         caveats=caveats([each for each in arm.arm.deviations if not each.startswith("grown")]),
         arms=(arm.arm.name,),
         parts=tuple(parts),
     )
 
 
-def _beside(arms: Sequence[MeasuredArm], like: MeasuredArm, depth: int) -> MeasuredArm:
-    """The plain network of this depth under the same recipe, from random weights."""
-    for arm in arms:
-        if _is(arm, "none", depth) and not arm.network.variant and arm.arm.recipe == like.arm.recipe:
-            return arm
-    raise NotInStudyError(f"needs {called('none', depth)} under the recipe of {like.label}, which is not in this study")
+def find(arms: Sequence[MeasuredArm], network: Network, like: MeasuredArm) -> MeasuredArm | None:
+    """The arm of a network under the recipe of another arm."""
+    return next((arm for arm in arms if arm.network == network and arm.arm.recipe == like.arm.recipe), None)
+
+
+def _beside(arms: Sequence[MeasuredArm], grown: MeasuredArm, depth: int) -> MeasuredArm:
+    """The network of this depth on the same data and under the same recipe, from random weights."""
+    found = find(arms, replace(grown.network, depth=depth, grown_from=None), grown)
+    if found is None:
+        raise NotInStudyError(
+            f"needs {called('none', depth)} under the recipe of {grown.label}, which is not in this study"
+        )
+    return found
 
 
 def deg_10(arms: Sequence[MeasuredArm]) -> Finding:
@@ -83,34 +101,42 @@ def deg_10(arms: Sequence[MeasuredArm]) -> Finding:
     grown = _grown(arms)
     shallow, deep, made = (sample_of(arm, TRAIN) for arm in (_beside(arms, grown, 20), _beside(arms, grown, 56), grown))
     random, constructed = compare(deep, shallow), compare(made, shallow)
-    kept = plain(constructed.gap.value <= constructed.gap.noise)
-    made = of_comparisons([random, constructed], [above(random), kept])
-    return replace(made, caveats=(*made.caveats, *caveats(random.low.arm.arm.deviations)))
+    found = of_comparisons([random, constructed], [above(random), _not_above(constructed)])
+    return replace(found, caveats=(*found.caveats, *caveats(shallow.arm.arm.deviations)))
+
+
+def _not_above(pair: Comparison) -> Plain:
+    """By more than its noise: chance alone may say that it is."""
+    return Plain(answer=whether(pair.gap.value <= pair.gap.noise), p_against=pair.gap.p_above())
 
 
 # Longer training
 
 LONGER = 3
+RECORDING = ("iterations", "record_every", "evaluate_every")
+"""Values of a recipe in which a longer schedule may differ; its drops are shares of the iterations."""
 
 
 def _pairs(arms: Sequence[MeasuredArm]) -> list[tuple[Sequence[MeasuredArm], Sequence[MeasuredArm]]]:
-    """Plain pairs, shallow and deep, once as they are and once under a schedule three times as long."""
+    """Plain pairs, shallow and deep, once as they are and once under a schedule three times as long: those on ImageNet
+    first, then the paper's own."""
     found = []
     for shallow, deep in ((18, 34), (20, 56)):
-        kinds = [
-            [a, b]
-            for a in arms
-            for b in arms
-            if _is(a, "none", shallow) and _is(b, "none", deep) and a.arm.recipe == b.arm.recipe
-            if not a.network.variant and not b.network.variant and a.network.data == b.network.data
+        pairs = [
+            (arm, other)
+            for arm in arms
+            if _is(arm, "none", shallow) and not arm.network.variant
+            if (other := find(arms, replace(arm.network, depth=deep), arm))
         ]
-        found += [
-            (once, long)
-            for once in kinds
-            for long in kinds
-            if long[0].iterations == LONGER * once[0].iterations and long[0].network.data == once[0].network.data
-        ]
+        both = [(once, long) for once in pairs for long in pairs if _is_longer(long[0], once[0])]
+        found += sorted(both, key=lambda each: not each[0][0].paper)
     return found
+
+
+def _is_longer(long: MeasuredArm, once: MeasuredArm) -> bool:
+    """Whether an arm is another one with three times the iterations, and nothing else that decides the result."""
+    recipes = [{name: value for name, value in arm.arm.recipe.items() if name not in RECORDING} for arm in (long, once)]
+    return long.network == once.network and long.iterations == LONGER * once.iterations and recipes[0] == recipes[1]
 
 
 def deg_11(arms: Sequence[MeasuredArm]) -> Finding:
@@ -154,10 +180,15 @@ def first_below(curve: Curve, limit: float) -> float | None:
     return None
 
 
+_FAMILIES: Mapping[Shortcut, str] = {"none": "plain", "A": "ResNet"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Pace:
     """ln T against depth, over the runs of a family."""
 
+    among: frozenset[int]
+    """Depths of the family's arms."""
     depths: tuple[int, ...]
     logs: tuple[float, ...]
     missed: int
@@ -167,10 +198,13 @@ class _Pace:
 
 def _pace(pool: Pool, shortcut: Shortcut) -> _Pace:
     arms = [arm for arm in pool.arms if arm.network.shortcut == shortcut]
+    if len(arms) < 3:
+        raise NotInStudyError(f"needs {_FAMILIES[shortcut]} networks of 3 depths, which are not in this study")
     runs = [(arm, run) for arm in arms for run in ended(arm)]
     reached = [(arm.network.depth, _reached(run)) for arm, run in runs]
     known = [(depth, math.log(at)) for depth, at in reached if at]
     return _Pace(
+        among=frozenset(arm.network.depth for arm in arms),
         depths=tuple(depth for depth, _ in known),
         logs=tuple(value for _, value in known),
         missed=len(reached) - len(known),
@@ -186,7 +220,7 @@ def _reached(run: Run) -> float | None:
 def deg_13(pool: Pool) -> Finding:
     """Iterations T to reach 20 % training error; fit log T = a + b * depth: b with CI for plain and ResNet; supported
     if b_plain > 0 and > b_resnet by 2 SE. A conjecture: reported, neither passed nor failed."""
-    paces = {"plain": _pace(pool, "none"), "ResNet": _pace(pool, "A")}
+    paces = {name: _pace(pool, shortcut) for shortcut, name in _FAMILIES.items()}
     for name, pace in paces.items():
         if len(set(pace.depths)) < 3:
             raise NotEnoughError(
@@ -209,9 +243,15 @@ def deg_13(pool: Pool) -> Finding:
         numbers={name: vars(each) for name, each in slopes.items()},
         reason="a conjecture, which the rule reports and does not decide; here it is "
         + ("supported" if supported else "not supported"),
+        caveats=_lacking(paces),
         arms=tuple(arm for pace in paces.values() for arm in pace.arms),
         parts=(Plain(answer=Answer.UNDECIDED),),
     )
+
+
+def _lacking(paces: Mapping[str, _Pace]) -> tuple[str, ...]:
+    lacking = [f"{name}-{depth}" for name, pace in paces.items() for depth in RESNET_DEPTHS if depth not in pace.among]
+    return (f"the claim asks for {', '.join(lacking)} too",) if lacking else ()
 
 
 # ImageNet's training curves
@@ -248,20 +288,27 @@ def _arm(pool: Pool, shortcut: Shortcut, depth: int) -> MeasuredArm:
 
 
 def deg_07(pool: Pool) -> Finding:
-    """Share of per-epoch points (after epoch 2) where train error(34) > train error(18): share >= 0.95, and the mean
-    difference of the last 5 epochs > 2 SE."""
+    """Share of epochs (after epoch 2) where train error(34) > train error(18): share >= 0.95, and the mean difference
+    of the last 5 epochs > 2 SE. An epoch's error is the mean over its records and over seeds."""
     deep, shallow = _arm(pool, "none", 34), _arm(pool, "none", 18)
     pair = compare(_last_epochs(deep), _last_epochs(shallow))
-    curves = [
-        mean_of([run.curves["train_error"] for run in arm.finished if "train_error" in run.curves])
-        for arm in (deep, shallow)
-    ]
-    after = 2 * _epoch(deep.finished[0])
-    shared = [at for at in curves[0] if at in curves[1] and at > after]
-    share = fmean(curves[0][at] > curves[1][at] for at in shared) if shared else 0.0
+    above_it, below_it = _by_epoch(deep), _by_epoch(shallow)
+    shared = [epoch for epoch in above_it if epoch in below_it and epoch > 2]
+    if not shared:
+        raise NotEnoughError(f"{deep.label} and {shallow.label} have no epoch after 2 in which all trials recorded")
+    share = fmean(above_it[epoch] > below_it[epoch] for epoch in shared)
     return of_comparisons(
-        [pair], [plain(share >= 0.95), above(pair)], first=f"higher at {share:.1%} of {len(shared)} points", share=share
+        [pair], [plain(share >= 0.95), above(pair)], first=f"higher in {share:.1%} of {len(shared)} epochs", share=share
     )
+
+
+def _by_epoch(arm: MeasuredArm) -> dict[int, float]:
+    """Mean training error over runs in each epoch, counted from 1; of runs that have a curve, which some have."""
+    runs = [run for run in arm.finished if "train_error" in run.curves]
+    epochs: dict[int, list[float]] = {}
+    for at, value in mean_of([run.curves["train_error"] for run in runs]).items():
+        epochs.setdefault(math.ceil(at / _epoch(runs[0])), []).append(value)
+    return {epoch: fmean(values) for epoch, values in epochs.items()}
 
 
 def res_02(pool: Pool) -> Finding:

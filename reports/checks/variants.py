@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 from models.complexity import parameters
 from models.layers import layers
@@ -10,10 +11,12 @@ from models.spec import Network, Shortcut
 from orchestrator.runs import Curve
 from reports.arms import MeasuredArm, Pool, families
 from reports.cells import Metric
+from reports.checks.longer import find
 from reports.checks.rules import TEST, TRAIN, Check, CheckOfAll, caveats, of_comparisons
-from reports.evidence import Chosen, above, plain
+from reports.evidence import Chosen, Plain, above, alike, plain
+from reports.noise import Difference
 from reports.samples import Comparison, compare, sample_of
-from reports.verdicts import Answer, Finding, NotEnoughError, NotInStudyError
+from reports.verdicts import Answer, Finding, NotEnoughError, NotInStudyError, whether
 
 
 def _arms(arms: Sequence[MeasuredArm], shortcut: Shortcut, depth: int, variant: str = "") -> list[MeasuredArm]:
@@ -155,18 +158,21 @@ def _regularised(arms: Sequence[MeasuredArm], base: MeasuredArm) -> dict[str, Me
     return found
 
 
-def _unregularised(arms: Sequence[MeasuredArm], depth: int) -> MeasuredArm:
-    found = [arm for arm in arms if (arm.network.shortcut, arm.network.depth) == ("A", depth)]
+def _unregularised(arms: Sequence[MeasuredArm]) -> MeasuredArm:
+    """The arm of 1202 layers with the least of every regulariser."""
+    found = _arms(arms, "A", 1202)
     if not found:
-        raise NotInStudyError(f"needs ResNet-{depth} A with and without stronger regularisation")
-    return min(found, key=lambda arm: sum(bool(arm.arm.recipe.get(name)) for name in REGULARISERS[:2])
-               + 1000 * arm.arm.recipe.get("weight_decay", 0))  # fmt: skip
+        raise NotInStudyError("needs ResNet-1202 A with and without stronger regularisation")
+    return min(found, key=lambda arm: [arm.arm.recipe.get(name, 0.0) for name in REGULARISERS])
 
 
 def res_14(arms: Sequence[MeasuredArm]) -> Finding:
     """Under stronger regularisation (dropout, stochastic depth, weight decay) the test error of 1202 layers falls by
     > 2 SE, and by more than that of 110 does."""
-    deep, shallow = _unregularised(arms, 1202), _unregularised(arms, 110)
+    deep = _unregularised(arms)
+    shallow = find(arms, replace(deep.network, depth=110), deep)
+    if shallow is None:
+        raise NotInStudyError("needs ResNet-110 A under the recipe of ResNet-1202 A, which is not in this study")
     ways, others = _regularised(arms, deep), _regularised(arms, shallow)
     shared = [way for way in ways if way in others]
     if not shared:
@@ -181,12 +187,19 @@ def res_14(arms: Sequence[MeasuredArm]) -> Finding:
         )
         for way in shared
     }
-    best = max(falls, key=lambda way: falls[way][0].gap.value)
+    best = max(falls, key=lambda way: (_more(*falls[way]).value > 0, falls[way][0].gap.value))
     big, small = falls[best]
-    parts = [Chosen(part=above(big), of=len(shared)), plain(big.gap.value > small.gap.value)]
+    more = _more(big, small)
+    more_than_110 = Plain(answer=whether(more.value > 0), p_against=more.p_below())
+    parts = [Chosen(part=above(big), of=len(shared)), more_than_110]
     told = "; ".join(f"{way}: 1202 layers {deep.gap}, 110 layers {other.gap}" for way, (deep, other) in falls.items())
     made = of_comparisons([big, small], parts, first=f"fall of the test error, {told}; most with {best}")
     return replace(made, caveats=(*made.caveats, *_departs([deep, shallow], REGULARISERS)))
+
+
+def _more(big: Comparison, small: Comparison) -> Difference:
+    """How much more one gap is than another, of four independent means."""
+    return Difference(value=big.gap.value - small.gap.value, terms=(*big.gap.terms, *small.gap.terms))
 
 
 # Warm-up
@@ -218,16 +231,31 @@ def _first(curve: Curve, limit: float) -> int | None:
 
 def pap_01(arms: Sequence[MeasuredArm]) -> Finding:
     """ResNet-110 with and without warm-up: without, training error is first below 90 % at least 1 epoch later; final
-    test errors differ by less than 0.5 point."""
-    found = {warm: [arm for arm in _arms(arms, "A", 110) if arm.warms_up == warm] for warm in (True, False)}
-    if not all(found.values()):
-        raise NotInStudyError("needs ResNet-110 A with warm-up and without (recipe.warmup_from_depth: null)")
-    warm, cold = (min(found[each], key=lambda arm: len(arm.arm.deviations)) for each in (True, False))
+    test errors differ by less than 0.5 point: their 95 % interval lies within it (two one-sided tests)."""
+    warm, cold = _starts(arms)
     pair = compare(sample_of(cold, TEST), sample_of(warm, TEST))
     late = _epochs_to(cold, 90.0) - _epochs_to(warm, 90.0)
     first = f"without warm-up below 90 % {abs(late):.1f} epochs {'later' if late >= 0 else 'sooner'}"
-    made = of_comparisons([pair], [plain(late >= 1.0), plain(abs(pair.gap.value) < 0.5)], first=first, later=late)
-    return replace(made, caveats=(*made.caveats, *_departs([warm, cold], ("warmup",))))
+    made = of_comparisons([pair], [plain(late >= 1.0), alike(pair, 0.5)], first=first, later=late)
+    return replace(made, caveats=(*made.caveats, *_departs([warm, cold], ("warmup", "warm-up"))))
+
+
+def _starts(arms: Sequence[MeasuredArm]) -> tuple[MeasuredArm, MeasuredArm]:
+    """ResNet-110 with and without warm-up that differ in nothing else, nearest to the paper's recipe."""
+    both = [
+        (warm, cold)
+        for warm in _arms(arms, "A", 110)
+        for cold in _arms(arms, "A", 110)
+        if warm.warms_up and not cold.warms_up and warm.network == cold.network and _start(warm) == _start(cold)
+    ]
+    if not both:
+        raise NotInStudyError("needs ResNet-110 A with warm-up and without (recipe.warmup_from_depth: null)")
+    return min(both, key=lambda pair: len(pair[0].arm.deviations))
+
+
+def _start(arm: MeasuredArm) -> Mapping[str, Any]:
+    """The recipe but for the warm-up."""
+    return {name: value for name, value in arm.arm.recipe.items() if not name.startswith("warmup_")}
 
 
 # Bottlenecks without shortcuts
@@ -235,8 +263,9 @@ def pap_01(arms: Sequence[MeasuredArm]) -> Finding:
 
 def pap_03(pool: Pool) -> Finding:
     """Plain networks of bottlenecks, training error: the deeper one worse than that of half its depth by > 2 SE."""
-    pair = _half_as_deep(pool)
-    return of_comparisons([pair])
+    found = of_comparisons([_half_as_deep(pool)])
+    other = "the claim names plain-50 and plain-26; there is no network of 26 layers here, so these are twice as deep"
+    return replace(found, caveats=(*found.caveats, other))
 
 
 def _half_as_deep(pool: Pool) -> Comparison:
