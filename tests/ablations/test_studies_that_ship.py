@@ -19,6 +19,7 @@ SIZES = {
     "cifar10-depth": (11, 51),
     "cifar10-jpeg-depth": (11, 51),
     "cifar10-shortcuts": (9, 45),
+    "cifar10-warmup": (4, 20),
     "digits-depth": (16, 48),
     "full-grid": (44, 44),
     "imagenet-degradation": (4, 4),
@@ -148,6 +149,13 @@ def test_equal_arms_of_two_studies_are_trained_once() -> None:
     assert len(depth & shortcuts) == 15
     assert len(depth & grid) == 11
     assert not depth & {trial.key for trial in trials(load("cifar10-jpeg-depth"))}
+
+
+def test_half_of_the_study_of_warm_up_is_trained_for_table_6() -> None:
+    """The arms that warm up are the paper's own."""
+    depth, warmup = ({trial.key for trial in trials(load(name))} for name in ("cifar10-depth", "cifar10-warmup"))
+    assert len(depth & warmup) == 10
+    assert [arm.deviations for arm in recorded(load("cifar10-warmup")).arms].count([]) == 2
 
 
 IMAGENET = ("imagenet-degradation", "imagenet-shortcuts", "imagenet-ensemble", "imagenet-depth", "full-grid")
