@@ -44,7 +44,8 @@ def settle(recipe: Recipe, device: torch.device, threads: int) -> None:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Without TF32 while the block lasts, whatever was settled."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     kept = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = False
     try:

@@ -44,7 +44,8 @@ def test_this_machine_has_memory() -> None:
 @pytest.mark.parametrize("settled", [True, False])
 def test_full_precision_is_without_tf32_and_leaves_what_was_settled(settled: bool) -> None:
     """Also where what it holds raises."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     matmul.allow_tf32 = cudnn.allow_tf32 = settled
     with suppress(ValueError), full_precision():
         assert not matmul.allow_tf32
