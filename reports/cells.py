@@ -163,6 +163,8 @@ def _value(run: Run, metric: Metric) -> float | None:
 def why_absent(run: Run) -> str:
     """Why a run gives no final value: `not run`, `failed: ...`, `running: 400 of 64,000 iterations`, `diverged ...`."""
     match run.outcome:
+        case Outcome.MISSING if run.notes:  # they say what is damaged, or newer
+            return "unreadable in the ledger"
         case Outcome.MISSING:
             return "not run"
         case Outcome.RUNNING:

@@ -43,6 +43,7 @@ def test_missing_seeds_are_counted_and_told():
     ("outcome", "changes", "reason"),
     [
         (Outcome.MISSING, {}, "not run"),
+        (Outcome.MISSING, {"notes": ("commit.json: damaged",)}, "unreadable in the ledger"),
         (Outcome.RUNNING, {"iteration": 400}, "running: 400 of 64,000 iterations"),
         (Outcome.DIVERGED, {"result": {"diverged_at": 1200}}, "diverged at iteration 1,200"),
         (Outcome.FAILED, {"reason": "CUDA out of memory"}, "failed: CUDA out of memory"),
