@@ -223,13 +223,14 @@ class TrialFolder:
         return False
 
     def attempts(self) -> list[dict[str, Any]]:
-        """Oldest first. One that was killed has no `ended`."""
+        """Oldest first. One that was killed has no `ended`; one whose record is damaged is left out."""
         folder = self.path / "attempts"
         try:
             names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))  # noqa: PTH208 - half the time
         except OSError:
             return []
-        return [record for name in names if (record := _read_json(folder / name)) is not None]
+        found = (_read_json(folder / name) for name in names)
+        return [record for record in found if record is not None and _is_attempt(record)]
 
     def replicas(self) -> int | None:
         """How many replicas made the last commit; None before the first. As many resume it bit for bit.
@@ -655,6 +656,31 @@ def write_text(path: Path, text: str) -> None:
 
 def _json(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data, indent=1, allow_nan=False).encode()
+
+
+_TOLD: Mapping[str, type | tuple[type, ...]] = {
+    "host": str, "cause": str, "reason": str, "kernels": str, "activations": str, "notes": list,
+    "hardware": (dict, str), "site": dict, "versions": dict,
+}  # fmt: skip
+"""What each part of an attempt's record is, where it is there: no checksum guards it, so it may have been edited."""
+
+
+def _is_attempt(record: Mapping[str, Any]) -> bool:
+    if not all(isinstance(record[name], kind) for name, kind in _TOLD.items() if name in record):
+        return False
+    hardware = record.get("hardware")
+    gpus = hardware.get("gpus", []) if isinstance(hardware, dict) else []
+    texts = [*record.get("notes", []), *(gpus if isinstance(gpus, list) else [None])]
+    return all(isinstance(text, str) for text in texts) and all(
+        _is_moment(record[name]) for name in ("started", "ended") if name in record
+    )
+
+
+def _is_moment(text: object) -> bool:
+    try:
+        return datetime.fromisoformat(str(text)).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

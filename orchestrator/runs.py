@@ -209,6 +209,8 @@ def _mixed(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
 def _machine(attempt: Mapping[str, Any]) -> str:
     """What decides an attempt's rounding."""
     hardware = attempt.get("hardware", {})
+    if not isinstance(hardware, Mapping):
+        hardware = {"cpu": hardware}
     on_gpu = attempt.get("site", {}).get("device") == "cuda"
     gpus = sorted(set(hardware.get("gpus", ()))) if on_gpu else []  # how many stand beside the trial's rounds nothing
     kernels, _, _ = attempt["kernels"].partition(":")  # the reason for them may name a path of the machine

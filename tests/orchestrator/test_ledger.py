@@ -393,6 +393,39 @@ def test_attempts_are_numbered_after_the_last(tmp_path: Path) -> None:
     assert len(folder(tmp_path).attempts()) == 2
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"started": "yesterday"},
+        {"started": None},
+        {"started": "2026-01-05T10:00:00"},
+        {"ended": 3},
+        {"notes": "text"},
+        {"notes": [1]},
+        {"host": 3},
+        {"cause": ["error"]},
+        {"reason": {"text": "boom"}},
+        {"site": None},
+        {"versions": []},
+        {"kernels": {}},
+        {"activations": 3},
+        {"hardware": 3},
+        {"hardware": {"gpus": 3}},
+        {"hardware": {"gpus": [3]}},
+    ],
+    ids=str,
+)
+def test_an_attempt_with_values_of_the_wrong_kind_is_left_out(tmp_path: Path, changed: dict[str, Any]) -> None:
+    """Nobody who reads a folder that was edited by hand stumbles over it."""
+    with attempt(tmp_path):
+        pass
+    (path,) = (folder(tmp_path).path / "attempts").iterdir()
+    told = json.loads(path.read_text())
+    assert folder(tmp_path).attempts() == [told]
+    path.write_text(json.dumps(told | changed))
+    assert folder(tmp_path).attempts() == []
+
+
 def test_half_written_files_are_cleared_away(tmp_path: Path) -> None:
     """What a kill left in the middle of a checkpoint does not fill the disk."""
     folder(tmp_path).path.mkdir(parents=True)

@@ -262,6 +262,13 @@ def test_an_attempt_that_computed_nothing_is_no_other_machine(tmp_path: Path) ->
     assert read(tmp_path).notes == ()
 
 
+def test_hardware_that_was_recorded_in_other_words_is_a_machine_too(tmp_path: Path) -> None:
+    for hardware in ("two cores", XEON):
+        commit(tmp_path, hardware=hardware, site={"device": "cpu"}, about={"kernels": "fused", "activations": "kept"})
+    (note,) = read(tmp_path).notes
+    assert "two cores, kernels fused" in note
+
+
 def test_every_error_is_in_percent() -> None:
     """All that a trial on photographs with images held out records."""
     parts = ("clean_train", "validation", "test", "precise_test", "ten_crop", "multi_scale")
