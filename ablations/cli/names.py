@@ -57,7 +57,7 @@ def recorded_trial(name: str, ledger: "Ledger") -> "tuple[RecordedArm, dict[str,
 
 
 def _about(key: str, name: str, ledger: "Ledger") -> dict[str, Any] | None:
-    """What a trial is. One whose record is damaged is in nobody's way but of who names it by its key."""
+    """What a trial is. One whose record is damaged is in nobody's way but of who names it."""
     from orchestrator.ledger import LedgerError
 
     try:
@@ -136,12 +136,16 @@ def followed_trial(name: str, ledger: "Ledger") -> "Followed":
 
 
 def _no_such_trial(name: str, ledger: "Ledger") -> str:
-    """Why nothing can be shown: it is an arm, it has not begun, or nobody knows it."""
+    """Why nothing can be shown: it is an arm, it has not begun, or nobody knows it.
+
+    Raises LedgerError for one whose record is damaged.
+    """
     from orchestrator import logs
     from orchestrator.studies import recorded_studies
 
     studies = recorded_studies(ledger.root)
     if found := logs.find(name, ledger, studies):
+        _about(found[0].key, found[0].key, ledger)
         return f"{found[0].name}: has not begun; `ablate logs {name} --follow` waits for it"
     for study in studies:
         for arm in study.arms:

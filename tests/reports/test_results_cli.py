@@ -219,13 +219,13 @@ def test_a_damaged_trial_is_a_note_and_not_the_end(place: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", '{"key": "KEY", "params": {}}'])
 def test_a_damaged_trial_is_in_no_others_way(place: Path, text: str) -> None:
-    """Who names it by its key is told."""
+    """Who names it is told."""
     key = facts(place, "show", "digits-plain-56.s0", "--json")["key"]
     (place / "results/trials" / key / "trial.json").write_text(text.replace("KEY", key))
     assert TRIAL in good(place, "show", TRIAL)
     assert f"{key}/trial.json: damaged" in refused(place, "show", key, code=5)
     assert "no difference" in good(place, "diff", TRIAL, TRIAL)
-    assert "digits-plain-56.s0" in refused(place, "show", "digits-plain-56.s0")
+    assert f"{key}/trial.json: damaged" in refused(place, "show", "digits-plain-56.s0", code=5)
 
 
 # One trial ------------------------------------------------------------------------------------------------------------
