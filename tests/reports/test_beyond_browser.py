@@ -94,6 +94,13 @@ def test_a_phone_scrolls_in_one_direction(driver: webdriver.Chrome, site: Path, 
     assert page.errors() == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_long_title_does_not_widen_the_page(driver: webdriver.Chrome, site: Path, width: int) -> None:  # noqa: F811
+    page = look(driver, site / "trial.html", width=width)
+    page.run("document.querySelector('.bar strong').textContent = 'A'.repeat(3000)")
+    assert page.run("document.documentElement.scrollWidth") <= width
+
+
 def test_the_index_leads_to_a_trial_and_back(driver: webdriver.Chrome, site: Path) -> None:  # noqa: F811
     page = look(driver, site / "index.html")
     address = page.driver.find_element(By.CSS_SELECTOR, "dl.seeds a").get_attribute("href") or ""
