@@ -8,6 +8,7 @@ from orchestrator.runs import Run
 from orchestrator.studies import RecordedStudy
 from reports.arms import MeasuredArm, Pool, gather, pools
 from reports.checks import CHECKS, CHECKS_OF_ALL, CHECKS_OF_CLAIMS, caveats
+from reports.checks.rules import OTHER_RECIPE
 from reports.evidence import LEVEL, further, p_value
 from reports.noise import holm
 from reports.published import PaperClaim, paper_claims
@@ -56,13 +57,19 @@ def _seeds(claim: PaperClaim, arms: Sequence[MeasuredArm], found: Finding) -> tu
     return (f"the claim asks for {asked[1]} seeds of each arm; the fewest here are {min(used)}",)
 
 
-def _other_data(found: Finding, arms: Sequence[MeasuredArm]) -> str:
-    """What was measured, where a check over every arm took arms whose data are not the paper's."""
+def _elsewhere(found: Finding, arms: Sequence[MeasuredArm]) -> str:
+    """What was measured, where a check over every arm took arms whose data or recipe are not the paper's.
+
+    Departures that the claim is about are none: the check does not tell of them.
+    """
     used = [arm for arm in arms if arm.arm.name in found.arms]
     other = dict.fromkeys(
         arm.network.data for arm in used if any(each.startswith("data ") for each in arm.arm.deviations)
     )
-    return f"measured on {', '.join(other)}" if other else ""
+    if other:
+        return f"measured on {', '.join(other)}"
+    told = [each.removeprefix(OTHER_RECIPE) for each in found.caveats if each.startswith(OTHER_RECIPE)]
+    return f"measured with {'; '.join(told)}" if told else ""
 
 
 def _check(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Finding:
@@ -70,7 +77,7 @@ def _check(claim: PaperClaim, arms: Sequence[MeasuredArm]) -> Finding:
         return CHECKS_OF_CLAIMS[claim.id](arms, lambda other, over: _check(paper_claims()[other], over))
     if claim.id in CHECKS_OF_ALL:
         found = _try(lambda: CHECKS_OF_ALL[claim.id](arms))
-        return found if found.measured else replace(found, measured=_other_data(found, arms))
+        return found if found.measured else replace(found, measured=_elsewhere(found, arms))
     if claim.id not in CHECKS:
         return _undecided("this version has no check for it")
     if not arms:

@@ -113,6 +113,30 @@ class Alike:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotAbove:
+    """A difference that must not exceed its noise: the rule asks for no evidence that it does not, and it fails where
+    noise alone says that it does, which chance may explain."""
+
+    gap: Difference
+    arms: tuple[str, ...]
+
+    @property
+    def answer(self) -> Answer:
+        return whether(self.gap.value <= self.gap.noise)
+
+    @property
+    def p_for(self) -> None:
+        return None
+
+    @property
+    def p_against(self) -> float:
+        return self.gap.p_above()
+
+    def further(self, level: float) -> Mapping[str, int] | None:
+        return {} if self.answer is Answer.HOLDS else _fewest(self, level)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chosen:
     """The one of several comparisons that speaks most for a claim: evidence for it counts once for each of them."""
 
@@ -210,6 +234,10 @@ def above(pair: Comparison, margin: float = 0.0) -> Above:
     return Above(gap=pair.gap, arms=(pair.high.arm.arm.name, pair.low.arm.arm.name), margin=margin)
 
 
+def not_above(pair: Comparison) -> NotAbove:
+    return NotAbove(gap=pair.gap, arms=(pair.high.arm.arm.name, pair.low.arm.arm.name))
+
+
 def alike(pair: Comparison, margin: float) -> Alike:
     return Alike(gap=pair.gap, arms=(pair.high.arm.arm.name, pair.low.arm.arm.name), margin=margin)
 
@@ -256,7 +284,7 @@ def _more(part: Beyond | Alike, level: float) -> Mapping[str, int] | None:
     return {} if _settles(part, level) else part.wanted or None
 
 
-def _fewest(part: Above | Beyond | Alike, level: float) -> Mapping[str, int] | None:
+def _fewest(part: Above | Beyond | Alike | NotAbove, level: float) -> Mapping[str, int] | None:
     for seeds in range(MOST_SEEDS + 1):
         if _settles(replace(part, gap=part.gap.with_more(seeds)), level):  # pyright: ignore[reportArgumentType]
             return dict.fromkeys(part.arms, seeds) if seeds else {}

@@ -14,12 +14,13 @@ from reports.checks.rules import (
     CheckOfAll,
     caveats,
     compared,
+    differ_in_warm_up,
     finding,
     numbers_of,
     of_comparisons,
     recorded,
 )
-from reports.evidence import Trend, above, plain, trend_of
+from reports.evidence import NotAbove, Trend, above, trend_of
 from reports.noise import difference
 from reports.samples import compare, ended, sample, samples_used
 from reports.verdicts import Finding, NotInStudyError, whether
@@ -60,8 +61,8 @@ def _final(run: Run) -> float:
     return float("inf") if run.outcome is Outcome.DIVERGED else recorded(run, TEST)
 
 
-def _plain_110(arms: Sequence[MeasuredArm], *, warm: bool) -> MeasuredArm | None:
-    """The arm nearest to the paper's recipe, with or without warm-up."""
+def _nearest(arms: Sequence[MeasuredArm], *, warm: bool) -> MeasuredArm | None:
+    """The plain-110 nearest to the paper's recipe, with or without warm-up."""
     found = [
         arm for arm in arms if arm.network.shortcut == "none" and arm.network.depth == 110 and arm.warms_up == warm
     ]
@@ -70,7 +71,8 @@ def _plain_110(arms: Sequence[MeasuredArm], *, warm: bool) -> MeasuredArm | None
 
 def deg_04(arms: Sequence[MeasuredArm]) -> Finding:
     """Median final test error of plain-110 > 60 without warm-up; the warm-up variant is reported beside it."""
-    cold, warm = _plain_110(arms, warm=False), _plain_110(arms, warm=True)
+    cold = _nearest(arms, warm=False)
+    warm = _nearest([arm for arm in arms if cold is None or differ_in_warm_up(arm, cold)], warm=True)
     beside = f"; with warm-up {measure(warm, TEST).text()}" if warm else ""
     if cold is None:
         raise NotInStudyError(f"needs plain-110 without warm-up (recipe.warmup_from_depth: null){beside}")
@@ -102,7 +104,7 @@ def deg_05(pool: Pool) -> Finding:
     test = compared(pool, ("none", 56), ("none", 20), TEST)
     gap = difference(_gap(pool, 56), _gap(pool, 20))
     return finding(
-        [above(train), above(test), plain(gap.value < max(gap.noise, 0.0))],
+        [above(train), above(test), NotAbove(gap=gap, arms=tuple(each.arm.arm.name for each in samples_used([train])))],
         f"training {train}; test {test}; gap of the gaps {gap}",
         samples_used([train]),
         differences={"train": train.numbers, "test": test.numbers},

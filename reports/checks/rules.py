@@ -16,6 +16,7 @@ TRAIN = Metric.TAIL_TRAIN
 TEST = Metric.LAST_TEST
 PAIRED_DEPTHS = (20, 32, 44, 56)
 RESNET_DEPTHS = (20, 32, 44, 56, 110)
+OTHER_RECIPE = "not the paper's recipe: "
 
 Check = Callable[[Pool], Finding]
 """Over runs of arms that may be compared."""
@@ -75,10 +76,19 @@ def recorded(run: Run, metric: Metric) -> float:
     return float(run.result[metric.value])
 
 
+def differ_in_warm_up(one: MeasuredArm, other: MeasuredArm) -> bool:
+    """Whether two arms are one network under one recipe, but for how it starts."""
+    recipes = [
+        {name: value for name, value in arm.arm.recipe.items() if not name.startswith("warmup_")}
+        for arm in (one, other)
+    ]
+    return one.network == other.network and recipes[0] == recipes[1] and one.warms_up != other.warms_up
+
+
 def numbers_of(gap: Difference) -> Mapping[str, float]:
     return {"difference": gap.value, "two_standard_errors": gap.noise}
 
 
 def caveats(deviations: Sequence[str]) -> tuple[str, ...]:
     """A claim of the paper that was tested on other arms than the paper's says so."""
-    return (f"not the paper's recipe: {'; '.join(deviations)}",) if deviations else ()
+    return (f"{OTHER_RECIPE}{'; '.join(deviations)}",) if deviations else ()

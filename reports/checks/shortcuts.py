@@ -18,8 +18,8 @@ def _options(pool: Pool, depth: int) -> list[Sample]:
 def sc_05(pool: Pool) -> Finding:
     """Final test error of A, B and C: reported; a spread below 0.5 point is expected."""
     depths = [depth for depth in pool.depths if all(pool.find(each, depth) for each in ("A", "B", "C"))]
-    if not depths:
-        raise NotInStudyError("needs options A, B and C at one depth, which are not in this study")
+    if not depths or pool.layout != "cifar":
+        raise NotInStudyError("needs CIFAR networks with options A, B and C at one depth, which are not in this study")
     groups = [_options(pool, depth) for depth in depths]
     spreads = [max(each.mean for each in group) - min(each.mean for each in group) for group in groups]
     parts = [f"{', '.join(map(str, group))}: spread {wide:.2f}" for group, wide in zip(groups, spreads, strict=True)]

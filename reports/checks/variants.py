@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
 from models.complexity import parameters
 from models.layers import layers
@@ -12,8 +11,8 @@ from orchestrator.runs import Curve
 from reports.arms import MeasuredArm, Pool, families
 from reports.cells import Metric
 from reports.checks.longer import find
-from reports.checks.rules import TEST, TRAIN, Check, CheckOfAll, caveats, of_comparisons
-from reports.evidence import Chosen, Plain, above, alike, plain
+from reports.checks.rules import TEST, TRAIN, Check, CheckOfAll, caveats, differ_in_warm_up, of_comparisons
+from reports.evidence import Chosen, Plain, above, alike, not_above, plain
 from reports.noise import Difference
 from reports.samples import Comparison, compare, sample_of
 from reports.verdicts import Answer, Finding, NotEnoughError, NotInStudyError, whether
@@ -88,8 +87,8 @@ def sc_09(arms: Sequence[MeasuredArm]) -> Finding:
         if wider:
             nearest = min(wider, key=lambda arm: _apart(arm.network, c.network))
             pair = compare(sample_of(nearest, _error(c)), sample_of(c, _error(c)))
-            matches = plain(abs(pair.gap.value) <= pair.gap.noise)
-            made = of_comparisons([pair], [structure, matches], first=counted)
+            matches = [not_above(pair), not_above(compare(pair.low, pair.high))]
+            made = of_comparisons([pair], [structure, *matches], first=counted)
             return replace(made, caveats=(*made.caveats, *_departs([c])))
     asked = next((arm.network for arm in arms if arm.network.shortcut == "C" and not arm.network.variant), None)
     wide = _widened(asked) if asked else "an arm of B widened to its parameters (`width`), within 5 %"
@@ -134,8 +133,8 @@ def _single(base: MeasuredArm, one: MeasuredArm, two: MeasuredArm) -> Finding:
     gain = compare(sample_of(base, TRAIN), sample_of(one, TRAIN))
     behind = compare(sample_of(one, TRAIN), sample_of(two, TRAIN))
     tests = [compare(sample_of(base, TEST), sample_of(one, TEST)), compare(sample_of(one, TEST), sample_of(two, TEST))]
-    better, worse = above(gain).answer, above(behind).answer
-    part = above(behind) if worse is Answer.HOLDS else plain(better is not Answer.HOLDS)
+    worse = above(behind)
+    part = worse if worse.answer is Answer.HOLDS else not_above(gain)
     made = of_comparisons([gain, behind], [part], first="training")
     told = f"{made.statistic}; test {'; '.join(each.short for each in tests)}"
     return replace(made, statistic=told, caveats=(*made.caveats, *_departs([base, two])))
@@ -246,16 +245,11 @@ def _starts(arms: Sequence[MeasuredArm]) -> tuple[MeasuredArm, MeasuredArm]:
         (warm, cold)
         for warm in _arms(arms, "A", 110)
         for cold in _arms(arms, "A", 110)
-        if warm.warms_up and not cold.warms_up and warm.network == cold.network and _start(warm) == _start(cold)
+        if warm.warms_up and differ_in_warm_up(warm, cold)
     ]
     if not both:
         raise NotInStudyError("needs ResNet-110 A with warm-up and without (recipe.warmup_from_depth: null)")
     return min(both, key=lambda pair: len(pair[0].arm.deviations))
-
-
-def _start(arm: MeasuredArm) -> Mapping[str, Any]:
-    """The recipe but for the warm-up."""
-    return {name: value for name, value in arm.arm.recipe.items() if not name.startswith("warmup_")}
 
 
 # Bottlenecks without shortcuts
